@@ -1,0 +1,158 @@
+"""What the engine tells the world while it works: frozen values handed to an ``emit`` callable.
+
+Renderers (progress bar, lines, JSON lines) and the report consume them. ``--json`` prints each as one line with
+``event`` first and ``v`` the version of its shape. A slow renderer may drop ``BytesMoved`` and ``ScanProgress``,
+nothing else. Events carry study UIDs and ids, no labels and no names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+
+def _kebab(name: str) -> str:
+    return "".join(f"-{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=_kebab):
+    """Base of all events."""
+
+    v: int = 1
+
+
+class JobStarted(Event):
+    job: str
+    verb: str
+    resumed: bool
+
+
+class ScanProgress(Event):
+    """Totals so far."""
+
+    files: int
+    dicom: int
+    bytes: int
+    problems: int
+
+
+class PlanReady(Event):
+    """The plan is complete: totals of what will be sent, and of what is refused or skipped beforehand."""
+
+    experiments: int
+    files: int
+    bytes: int
+    refused: int
+    skipped: int
+
+
+class StudyChanged(Event):
+    """A study reached another state (``model.states.StudyState``)."""
+
+    study: str
+    state: str
+    detail: str = ""
+
+
+class UnitStarted(Event):
+    unit: int
+    study: str
+    files: int
+    bytes: int
+    attempt: int
+    predicted_s: float
+    """What the cost model expects; compare with ``UnitDone.seconds``."""
+
+
+class BytesMoved(Event):
+    """Body bytes taken by the network since the last event of this unit; negative when an attempt is rewound."""
+
+    unit: int
+    bytes: int
+
+
+class AttemptFailed(Event):
+    unit: int
+    study: str
+    attempt: int
+    error: str
+    detail: str
+    wait_s: float
+
+
+class UnitDone(Event):
+    unit: int
+    study: str
+    files: int
+    bytes: int
+    seconds: float
+
+
+class LimitChanged(Event):
+    """A lane's limit moved, and why."""
+
+    lane: str
+    limit: int
+    why: str
+
+
+class Paused(Event):
+    """The breaker holds the job while the server is down."""
+
+    why: str
+    retry_in_s: float
+
+
+class Notice(Event):
+    """Something a person should read once."""
+
+    level: str
+    """``info`` · ``warning`` · ``error``."""
+    text: str
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that did not work, as the summary prints it."""
+
+    ref: str
+    """File path, or study UID."""
+    error: str
+    detail: str
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts of one job over all its runs."""
+
+    experiments: int = 0
+    units: int = 0
+    files: int = 0
+    bytes: int = 0
+    verified: int = 0
+    skipped: int = 0
+    failed: int = 0
+    refused: int = 0
+    bytes_resent: int = 0
+
+
+class Summary(Event):
+    """The last line of ``--json``."""
+
+    job: str
+    verb: str
+    state: str
+    """``done`` · ``done-unverified`` · ``sent`` · ``incomplete`` · ``failed`` · ``interrupted``."""
+    exit_code: int
+    seconds: float
+    totals: Totals
+    failures: tuple[Failure, ...] = ()
+    unverified: tuple[str, ...] = ()
+    report: str = ""
+
+
+Emit = Callable[[Event], None]
+"""Called on the event loop; must return at once."""
+
+
+def ignore(event: Event) -> None:
+    """An ``Emit`` that drops everything."""
