@@ -1,7 +1,9 @@
 """Settings of an emulator: where it listens, how its site is configured, how slow and how broken it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from xferengine.emulator.scripts import Script
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,15 +29,13 @@ class EmulatorConfig:
     max_failures: int = 20
     lockout_s: float = 3600.0
     token_life_s: float = 172800.0
-    idle_build_s: float = 300.0
+    idle_interval_s: float = 300.0
     idle_poll_s: float = 60.0
     archive_timeout_s: float = 600.0
     default_prearchive_code: int = 4
 
-    # scripts of the site, off by default (IMP 7)
-    script_rewrite_names: bool = False
-    script_remap_uids: bool = False
-    script_reject: str = ""
+    script: Script = field(default_factory=Script)
+    """Optional scripts, off by default (IMP 7)."""
 
     # HTTP layer (FIL 9.2)
     firewall: bool = True

@@ -67,7 +67,8 @@ class Rule:
     """One line of a plan, with its own counters.
 
     `after_bytes` belongs to the kinds that act within a body, `status` to early errors, `retry_after_s` to
-    429 and 503, `delay_s` to gateway errors and stalls (how long before the proxy gives up, or the stall ends).
+    429 and 503, `delay_s` to gateway errors and stalls (how long before the proxy gives up, or the stall ends),
+    `label` to the row of another sender.
     """
 
     kind: Kind
@@ -81,6 +82,7 @@ class Rule:
     status: int = 500
     retry_after_s: int = 1
     delay_s: float = 0.0
+    label: str = ""
     seen: int = field(default=0, init=False)
     fired: int = field(default=0, init=False)
 
@@ -125,7 +127,7 @@ class FaultPlan:
         nth: int = 0,
         times: int | None = None,
         rate: float = 0.0,
-        **details: float,
+        **details: object,
     ) -> Rule:
         """Add a rule and return it.
 
@@ -197,6 +199,6 @@ def _converted(name: str, value: str) -> object:
             return float(value)
     except ValueError as error:
         raise ValueError(f"fault option {name}={value!r} is not a number") from error
-    if name in ("match", "method"):
+    if name in ("match", "method", "label"):
         return value
     raise ValueError(f"unknown fault option {name!r}")

@@ -14,7 +14,7 @@ Route = tuple[str, str, Handler]
 REST = "filepath"
 """Name of the variable that holds the path left over after the route, with its slash."""
 
-_ARCHIVE_URIS = re.compile(r"/archive(?=/(projects|subjects|experiments|search|scans|resources|files)\b)")
+_ARCHIVE_URIS = re.compile(r"^/archive(?=/(projects|subjects|experiments|search|scans|resources|files)\b)")
 
 
 @dataclass(slots=True)
@@ -77,8 +77,10 @@ def application_path(path: str) -> str | None:
     """Return the path inside the `/data` application, aliases removed; None if it lies outside (FIL 0)."""
     for prefix in ("/data", "/REST"):
         if path == prefix or path.startswith(prefix + "/"):
-            return _ARCHIVE_URIS.sub("", path[len(prefix) :], count=1) if path.startswith(prefix + "/archive/") else (
-                path[len(prefix) :] or "/"
+            return (
+                _ARCHIVE_URIS.sub("", path[len(prefix) :], count=1)
+                if path.startswith(prefix + "/archive/")
+                else (path[len(prefix) :] or "/")
             )
     return None
 

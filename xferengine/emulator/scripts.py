@@ -4,11 +4,14 @@ Only these need the whole instance in memory; with all of them off the importer 
 """
 
 import hashlib
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Literal
 
 import pydicom
+from pydicom.uid import UID
 
 from xferengine.emulator.dicom import Header
 
@@ -54,26 +57,41 @@ def remapped_uid(uid: str) -> str:
     return f"2.25.{int.from_bytes(hashlib.sha256(uid.encode()).digest()[:15], 'big')}"
 
 
+class ScriptFailed(OSError):
+    """The script could not be applied: for the sender, an object that cannot be read (IMP 1.6)."""
+
+
 def rewritten(data: bytes, *, project: str, subject: str, session: str) -> bytes:
     """Apply the default site script (IMP 7); an Unassigned project (empty) leaves StudyDescription alone."""
-    dataset = pydicom.dcmread(BytesIO(data), force=True)
-    if project:
-        dataset.StudyDescription = project
-    dataset.PatientName = subject
-    dataset.PatientID = session
-    return _encoded(dataset)
+
+    def change(dataset: pydicom.Dataset) -> None:
+        if project:
+            dataset.StudyDescription = project
+        dataset.PatientName = subject
+        dataset.PatientID = session
+
+    return _changed(data, change)
 
 
 def with_remapped_uid(data: bytes) -> bytes:
     """Replace the SOP Instance UID in the data set and in the file meta group."""
-    dataset = pydicom.dcmread(BytesIO(data), force=True)
-    dataset.SOPInstanceUID = remapped_uid(str(dataset.SOPInstanceUID))
-    if hasattr(dataset, "file_meta"):
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    return _encoded(dataset)
+
+    def change(dataset: pydicom.Dataset) -> None:
+        dataset.SOPInstanceUID = UID(remapped_uid(str(dataset.SOPInstanceUID)))
+        if hasattr(dataset, "file_meta"):
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+
+    return _changed(data, change)
 
 
-def _encoded(dataset: pydicom.Dataset) -> bytes:
+def _changed(data: bytes, change: Callable[[pydicom.Dataset], None]) -> bytes:
     out = BytesIO()
-    dataset.save_as(out, enforce_file_format=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd values of the sender are not the site's business
+            dataset = pydicom.dcmread(BytesIO(data), force=True)
+            change(dataset)
+            dataset.save_as(out, enforce_file_format=False)
+    except Exception as error:  # pydicom raises many kinds on odd data; all mean the same here
+        raise ScriptFailed(str(error)) from error
     return out.getvalue()

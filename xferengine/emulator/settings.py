@@ -1,6 +1,6 @@
 """Site preferences and timings of the emulated server's core."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xferengine.emulator.scripts import Script
 
@@ -33,4 +33,4 @@ class CoreSettings:
     permit_uid_change: bool = False
     allow_auto_archive: bool = True
     in_body_max_bytes: int = 4 << 20
-    script: Script = Script()
+    script: Script = field(default_factory=Script)

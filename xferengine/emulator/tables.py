@@ -7,6 +7,7 @@ first (no match is a 406 even with `format=`), then `format=` overrides the winn
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -56,6 +57,9 @@ class Table:
     def cells(self, row: Mapping[str, str | None]) -> list[str]:
         """Return the cells of one row in column order; null is the empty string (FIL 1.2)."""
         return [row.get(column) or "" for column in self.columns]
+
+
+_NOT_XML = re.compile("[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\ud800-\\udfff\\ufffe\\uffff]")
 
 
 def negotiate(accept: str | None, variants: Sequence[str]) -> str | None:
@@ -138,7 +142,7 @@ def _json(table: Table) -> bytes:
         result["title"] = table.title
     if table.total:
         result["totalRecords"] = str(len(table.rows))
-    return json.dumps({"ResultSet": result}, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps({"ResultSet": result}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _csv(table: Table) -> bytes:
@@ -146,7 +150,12 @@ def _csv(table: Table) -> bytes:
     for row in table.rows:
         cells = (cell.replace("\r", " ").replace("\n", " ").replace('"', '""') for cell in table.cells(row))
         lines.append(",".join(f'"{cell}"' for cell in cells))
-    return ("\n".join(lines) + "\n").encode()
+    return ("\n".join(lines) + "\n").encode("utf-8", "replace")
+
+
+def xml_bytes(text: str) -> bytes:
+    """Encode a document, without the characters XML does not allow (they come from DICOM values and labels)."""
+    return _NOT_XML.sub("", text).encode("utf-8", "replace")
 
 
 def _xml(table: Table) -> bytes:
@@ -159,7 +168,7 @@ def _xml(table: Table) -> bytes:
     for row in table.rows:
         parts.append("<row>" + "".join(f"<cell>{escape(cell)}</cell>" for cell in table.cells(row)) + "</row>")
     parts.append("</rows></results></ResultSet>")
-    return "".join(parts).encode()
+    return xml_bytes("".join(parts))
 
 
 def _html(table: Table) -> bytes:
@@ -169,4 +178,4 @@ def _html(table: Table) -> bytes:
     for row in table.rows:
         parts.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in table.cells(row)) + "</tr>")
     parts.append("</table></body></html>")
-    return "".join(parts).encode()
+    return "".join(parts).encode("utf-8", "replace")

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xferengine.emulator.clock import Clock, SystemClock, sql_stamp
+from xferengine.emulator.label_index import LabelIndex
 from xferengine.emulator.records import (
     EXPERIMENT_OWNER,
     PROJECT_OWNER,
@@ -53,8 +54,7 @@ class World:
         self.experiments: dict[str, Experiment] = {}
         self.resources: dict[int, Resource] = {}
         self.rows: dict[str, PrearcRow] = {}
-        self._labels: dict[tuple[str, str, str], str] = {}  # (kind, project, label) -> id
-        self._labelled: dict[tuple[str, str], list[tuple[str, str, str]]] = {}  # (kind, id) -> keys in _labels
+        self._labels = LabelIndex()
         self._owned: dict[str, dict[int, Resource]] = {}
         self._catalogs: dict[int, dict[str, CatalogEntry]] = {}
         self._load()
@@ -90,10 +90,10 @@ class World:
                 self.projects[record.id] = record
             case Subject():
                 self.subjects[record.id] = record
-                self._index(record)
+                self._labels.put(record)
             case Experiment():
                 self.experiments[record.id] = record
-                self._index(record)
+                self._labels.put(record)
             case Resource():
                 self.resources[record.id] = record
                 self._owned.setdefault(record.owner, {})[record.id] = record
@@ -108,10 +108,10 @@ class World:
                 self.projects.pop(record.id, None)
             case Subject():
                 self.subjects.pop(record.id, None)
-                self._unindex(record)
+                self._labels.drop(record)
             case Experiment():
                 self.experiments.pop(record.id, None)
-                self._unindex(record)
+                self._labels.drop(record)
             case Resource():
                 self.resources.pop(record.id, None)
                 self._owned.get(record.owner, {}).pop(record.id, None)
@@ -119,19 +119,6 @@ class World:
                 self.store.drop_entries(record.id)
             case PrearcRow():
                 self.rows.pop(record.key, None)
-
-    def _index(self, record: Subject | Experiment) -> None:
-        self._unindex(record)
-        keys = [(record.KIND, record.project, record.label)]
-        keys += [(record.KIND, project, label or record.label) for project, label in record.shares.items()]
-        for key in keys:
-            self._labels.setdefault(key, record.id)
-        self._labelled[record.KIND, record.id] = keys
-
-    def _unindex(self, record: Subject | Experiment) -> None:
-        for key in self._labelled.pop((record.KIND, record.id), ()):
-            if self._labels.get(key) == record.id:
-                del self._labels[key]
 
     # -- users and rights ---------------------------------------------------------------------------------------
 
@@ -193,7 +180,7 @@ class World:
 
     def subject(self, project_id: str, label_or_id: str, *, any_case: bool = False) -> Subject | None:
         """Find a subject of a project by label or accession id; labels without regard to case on request."""
-        found_id = self._labels.get((Subject.KIND, project_id, label_or_id), label_or_id)
+        found_id = self._labels.find(Subject.KIND, project_id, label_or_id) or label_or_id
         found = self.subjects.get(found_id)
         if found is not None and (found.project == project_id or project_id in found.shares):
             return found
@@ -223,7 +210,7 @@ class World:
 
     def find_experiment(self, project_id: str, label_or_id: str) -> Experiment | None:
         """Find an experiment of a project by label or accession id."""
-        found_id = self._labels.get((Experiment.KIND, project_id, label_or_id), label_or_id)
+        found_id = self._labels.find(Experiment.KIND, project_id, label_or_id) or label_or_id
         found = self.experiments.get(found_id)
         if found is not None and (found.project == project_id or project_id in found.shares):
             return found

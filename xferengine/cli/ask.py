@@ -1,0 +1,41 @@
+"""Questions to a person. Whoever calls has made sure that one is there."""
+
+from __future__ import annotations
+
+import getpass
+
+from xferengine.errors import SettingsError
+from xferengine.kit.escape import for_terminal
+from xferengine.settings.slices import Credentials
+
+
+def ask_credentials(url: str, user: str) -> Credentials:
+    """Ask for a user name (when none is known) and a password.
+
+    Raises:
+        SettingsError: the answer is empty.
+    """
+    import click
+
+    shown = for_terminal(url)
+    name = user or click.prompt(f"User name for {shown}", err=True).strip()
+    secret = getpass.getpass(f"Password of {for_terminal(name)} for {shown}: ")
+    if not name or not secret:
+        raise SettingsError("an empty user name or password is not sent: accounts lock after wrong ones")
+    return Credentials(name, secret)
+
+
+async def ask_yes_no(question: str) -> bool:
+    """Ask and return whether the answer begins with y; an empty answer and an end of input mean no.
+
+    Cancellation: the question is given up; what is typed later is not read.
+    """
+    import anyio.to_thread
+
+    def ask() -> bool:
+        try:
+            return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+        except EOFError:
+            return False
+
+    return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)

@@ -1,0 +1,127 @@
+"""``demo``: everything that exists, on made-up data and an emulated server, without leaving this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import click
+
+from xferengine.cli import exitcodes
+from xferengine.cli.options import Request, SectionedCommand, common
+from xferengine.cli.terminal import Terminal, run_in
+
+if TYPE_CHECKING:
+    from xferengine.cli.views import View
+    from xferengine.emulator.server import Emulator
+    from xferengine.jobs.spec import JobReport
+    from xferengine.model.events import Summary
+
+PROJECT = "DEMO"
+SESSIONS, SERIES, INSTANCES, INSTANCE_BYTES = 6, 2, 12, 60_000
+
+
+@click.command(cls=SectionedCommand, short_help="Show everything on made-up data.")
+@click.option("--keep", metavar="DIR", type=click.Path(file_okay=False), help="Leave data, server and jobs here.")
+@common()
+def demo(request: Request, keep: str | None) -> int:
+    """Make sessions, start an emulated XNAT on this machine, upload, archive and verify.
+
+    Exit code 0 means that every instance was seen in the archive. Needs nothing but the install.
+    """
+    from xferengine.cli.views import find_view
+
+    gathered = request.gather()
+    with ExitStack() as stack:
+        made = keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="xferengine-demo-"))
+        folder = Path(made).absolute()
+        (folder / "state").mkdir(parents=True, exist_ok=True, mode=0o700)
+        view = find_view(request.terminal, gathered, yes=True)
+        try:
+            return run_in(request.terminal, lambda: _Demo(request.terminal, view, folder, kept=bool(keep)).run())
+        finally:
+            view.close()
+
+
+class _Demo:
+    """One showing."""
+
+    def __init__(self, terminal: Terminal, view: View, folder: Path, *, kept: bool) -> None:
+        self._terminal = terminal
+        self._view = view
+        self._folder = folder
+        self._kept = kept
+
+    def _say(self, *lines: str) -> None:
+        if self._terminal.wants_json:
+            self._terminal.tell(*lines)
+        else:
+            self._terminal.say(*lines)
+
+    async def run(self) -> int:
+        """Show it; return the exit code."""
+        from xferengine.emulator.config import EmulatorConfig
+        from xferengine.emulator.server import open_emulator
+        from xferengine.jobs.wording import count_text, size_text
+
+        sizes = await self._make_data()
+        what = f"{count_text(SESSIONS, 'session')} with {count_text(len(sizes), 'instance')}, {size_text(sum(sizes))}"
+        self._say(f"1  Made {what}, in {self._folder / 'dicom'}")
+        config = EmulatorConfig(data_dir=self._folder / "emulator", projects=(PROJECT,))
+        async with open_emulator(config) as emulator:
+            self._say(f"2  Started an emulated XNAT at {emulator.url}", "3  Uploading", "")
+            summary = self._view.finish(await self._upload(emulator))
+            code = self._judge(summary, len(sizes))
+        if self._kept:
+            self._say("", "To look round:", *next_steps(self._folder, emulator.port, summary.job))
+        return code
+
+    async def _make_data(self) -> list[int]:
+        import anyio.to_thread
+
+        from xferengine.emulator.cohort import CohortShape, make_cohort
+
+        shape = CohortShape(
+            sessions=SESSIONS, series=SERIES, instances=INSTANCES, instance_bytes=INSTANCE_BYTES
+        )  # fmt: skip
+        files = await anyio.to_thread.run_sync(make_cohort, self._folder / "dicom", shape)
+        return [file.size for file in files]
+
+    async def _upload(self, emulator: Emulator) -> JobReport:
+        from xferengine.jobs import runner
+        from xferengine.jobs.plan import RunOptions
+        from xferengine.jobs.spec import UploadSpec
+        from xferengine.settings.slices import Credentials, ServerConfig, Settings
+
+        settings = Settings(
+            server=ServerConfig(url=emulator.url, user="admin"),
+            state_dir=self._folder / "state",
+            credentials=Credentials(emulator.config.user, emulator.config.password),
+        )
+        spec = UploadSpec(paths=(str(self._folder / "dicom"),), project=PROJECT, server_url=emulator.url)
+        options = RunOptions(yes=True, handle_signals=True)
+        view = self._view
+        return await runner.run_job(spec, settings, emit=view.emit, confirm=view.confirm, options=options)
+
+    def _judge(self, summary: Summary, made: int) -> int:
+        verified = summary.totals.verified
+        if summary.exit_code == exitcodes.OK and verified != made:
+            self._terminal.tell(f"Error: {made:,} instances were made and {verified:,} verified.")
+            return exitcodes.INTEGRITY
+        if summary.exit_code == exitcodes.OK:
+            self._say("", f"All {made:,} instances were found in the archive by their UIDs.")
+        return summary.exit_code
+
+
+def next_steps(folder: Path, port: int, job: str) -> list[str]:
+    """Return three commands to try on what ``--keep`` left."""
+    login = f"XNAT_URL=http://127.0.0.1:{port} XNAT_USER=admin XNAT_PASS=admin"
+    state = quote(str(folder / "state"))
+    return [
+        f"  xferengine jobs report {job} --state-dir {state}",
+        f"  xferengine emulator --port {port} --data {quote(str(folder / 'emulator'))} &",
+        f"  {login} xferengine upload {quote(str(folder / 'dicom'))} -P {PROJECT} --state-dir {state}",
+    ]

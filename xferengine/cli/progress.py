@@ -1,0 +1,297 @@
+"""Progress of a job: bars on a terminal, a line every ten seconds elsewhere. Both read one tally of the events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, TextIO
+
+from xferengine.cli.table import shorten
+from xferengine.jobs.wording import count_text, duration_text, size_text
+from xferengine.model.events import (
+    AttemptFailed,
+    BytesMoved,
+    Event,
+    JobStarted,
+    Paused,
+    PlanReady,
+    ScanProgress,
+    StudyChanged,
+    UnitDone,
+)
+from xferengine.model.states import StudyState
+
+LINE_EVERY_S = 10.0
+DRAW_EVERY_S = 0.1
+RATE_OVER_S = 20.0
+_FINAL = frozenset(str(state) for state in StudyState if state.is_final)
+
+
+class Tally:
+    """Adds events up.
+
+    Bytes on the wire include what bundles add around files and what is sent twice; a unit that is done counts with
+    the size of its files, so that the sum ends exactly at the plan's total.
+    """
+
+    def __init__(self) -> None:
+        self.scan: ScanProgress | None = None
+        self.plan: PlanReady | None = None
+        self.paused = ""
+        self.files = 0
+        self.attempts_failed = 0
+        self._done_bytes = 0
+        self._moving: dict[int, int] = {}
+        self._ended: set[str] = set()
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that have reached their end, in this run."""
+        return len(self._ended)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of files that have arrived, and what is under way."""
+        total = self._done_bytes + sum(self._moving.values())
+        return min(total, self.plan.bytes) if self.plan else total
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
+        match event:
+            case BytesMoved():
+                self._moving[event.unit] = max(0, self._moving.get(event.unit, 0) + event.bytes)
+                self.paused = ""
+            case UnitDone():
+                self._moving.pop(event.unit, None)
+                self._done_bytes += event.bytes
+                self.files += event.files
+            case AttemptFailed():
+                self._moving.pop(event.unit, None)
+                self.attempts_failed += 1
+            case StudyChanged():
+                if event.state in _FINAL:
+                    self._ended.add(event.study)
+                else:
+                    self._ended.discard(event.study)
+            case ScanProgress():
+                self.scan = event
+            case PlanReady():
+                self.plan = event
+            case Paused():
+                self.paused = event.why
+            case JobStarted():
+                self._ended.clear()
+            case _:
+                return
+
+
+class Pace:
+    """Bytes per second over the last seconds, and how long the rest takes."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def mark(self, moved: int) -> None:
+        """Note how much has arrived by now."""
+        now_s = self._now()
+        self._marks.append((now_s, moved))
+        while len(self._marks) > 2 and now_s - self._marks[1][0] >= RATE_OVER_S:
+            self._marks.popleft()
+
+    @property
+    def rate_bps(self) -> float:
+        """Bytes per second, 0 while unknown."""
+        if len(self._marks) < 2:
+            return 0.0
+        (first_s, first), (last_s, last) = self._marks[0], self._marks[-1]
+        return max(0.0, (last - first) / (last_s - first_s)) if last_s > first_s else 0.0
+
+    def left_text(self, rest_bytes: int) -> str:
+        """Return ``12 s left``, or an empty string while nobody can tell."""
+        rate = self.rate_bps
+        return f"{duration_text(rest_bytes / rate)} left" if rate > 0 and rest_bytes > 0 else ""
+
+
+class Progress(Protocol):
+    """What shows progress."""
+
+    def take(self, event: Event) -> None:
+        """See one event."""
+        ...
+
+    def hide(self) -> None:
+        """Clear the way for other words (a table, a question)."""
+        ...
+
+    def close(self) -> None:
+        """Show the last state and stop."""
+        ...
+
+
+class NoProgress:
+    """Shows nothing."""
+
+    def take(self, event: Event) -> None:
+        """See one event."""
+
+    def hide(self) -> None:
+        """Nothing is shown."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class Lines:
+    """One line every ten seconds, for logs and pipes.
+
+    Args:
+        write: takes one line.
+        now: seconds, monotonic.
+    """
+
+    def __init__(self, write: Callable[[str], None], now: Callable[[], float]) -> None:
+        self._write = write
+        self._now = now
+        self._tally = Tally()
+        self._pace = Pace(now)
+        self._written_s = now()
+        self._changed = False
+
+    def take(self, event: Event) -> None:
+        """Count the event; write a line when ten seconds have passed since the last one."""
+        self._tally.take(event)
+        self._changed = True
+        if self._now() - self._written_s >= LINE_EVERY_S:
+            self._line()
+
+    def _line(self, *, ended: bool = False) -> None:
+        self._written_s, self._changed = self._now(), False
+        self._pace.mark(self._tally.bytes)
+        self._write(progress_text(self._tally, self._pace, ended=ended))
+
+    def hide(self) -> None:
+        """Lines are never in the way."""
+
+    def close(self) -> None:
+        """Write a last line if something has changed since the one before."""
+        if self._changed and self._tally.plan is not None:
+            self._line(ended=True)
+
+
+def progress_text(tally: Tally, pace: Pace, *, ended: bool = False) -> str:
+    """Return the state of a job as one line; once it has ended without rate and time left."""
+    if tally.plan is None:
+        return scan_text(tally.scan)
+    plan = tally.plan
+    parts = [
+        f"{tally.sessions:,}/{plan.experiments:,} sessions",
+        f"{tally.files:,}/{plan.files:,} files",
+        f"{size_text(tally.bytes)} of {size_text(plan.bytes)}",
+    ]
+    left = pace.left_text(plan.bytes - tally.bytes)
+    if not ended and left:
+        parts += [f"{size_text(pace.rate_bps)}/s", left]
+    if tally.attempts_failed:
+        parts.append(f"{tally.attempts_failed:,} repeated")
+    if tally.paused and not ended:
+        parts.append("waiting for the server")
+    return " · ".join(parts)
+
+
+def scan_text(scan: ScanProgress | None) -> str:
+    """Return how far the scan is."""
+    if scan is None:
+        return "Looking for DICOM files"
+    text = f"Looking for DICOM files: {scan.dicom:,} of {count_text(scan.files, 'file')}, {size_text(scan.bytes)}"
+    return f"{text}, {count_text(scan.problems, 'problem')}" if scan.problems else text
+
+
+class Bars:
+    """Three bars (sessions, files, bytes) on a terminal; one line while the scan runs.
+
+    Args:
+        err: the terminal.
+        width: of the terminal, in cells.
+        now: seconds, monotonic.
+    """
+
+    def __init__(self, err: TextIO, width: int, now: Callable[[], float]) -> None:
+        self._err = err
+        self._width = width
+        self._now = now
+        self._tally = Tally()
+        self._pace = Pace(now)
+        self._bars: list[Any] = []
+        self._drawn_s = float("-inf")
+
+    def take(self, event: Event) -> None:
+        """Count the event and draw, ten times a second at most."""
+        self._tally.take(event)
+        if self._now() - self._drawn_s >= DRAW_EVERY_S:
+            self._draw()
+
+    def _draw(self) -> None:
+        self._drawn_s = self._now()
+        self._pace.mark(self._tally.bytes)
+        if self._tally.plan is None:
+            self._show([("", 0, 0, scan_text(self._tally.scan))])
+            return
+        plan, tally = self._tally.plan, self._tally
+        rate = f"{size_text(self._pace.rate_bps)}/s" if self._pace.rate_bps and not tally.paused else ""
+        left = "waiting for the server" if tally.paused else self._pace.left_text(plan.bytes - tally.bytes)
+        repeated = f"{tally.attempts_failed:,} repeated" if tally.attempts_failed else ""
+        self._show(
+            [
+                ("sessions", tally.sessions, plan.experiments, f"{tally.sessions:,}/{plan.experiments:,}"),
+                ("files", tally.files, plan.files, _joined(f"{tally.files:,}/{plan.files:,}", repeated)),
+                (
+                    "bytes",
+                    tally.bytes,
+                    plan.bytes,
+                    _joined(f"{size_text(tally.bytes)}/{size_text(plan.bytes)}", rate, left),
+                ),
+            ]
+        )
+
+    def _show(self, rows: list[tuple[str, int, int, str]]) -> None:
+        from tqdm import tqdm
+
+        if len(self._bars) != len(rows):
+            self.hide()
+            tqdm.monitor_interval = 0  # its thread only repairs bars that are drawn too rarely
+            self._bars = [
+                tqdm(file=self._err, position=n, leave=False, ncols=self._width - 1, total=0, bar_format=" ")
+                for n in range(len(rows))
+            ]
+        cells = _text_cells(self._width)
+        for bar, (name, done, total, text) in zip(self._bars, rows, strict=True):
+            bar.total, bar.n = max(total, done, 1), done
+            end = shorten(text, cells).ljust(cells)
+            bar.bar_format = f"{name:<8} {{percentage:3.0f}}% {{bar}} {end}" if name else shorten(text, self._width - 1)
+            bar.refresh()
+
+    def hide(self) -> None:
+        """Take the bars away."""
+        for bar in reversed(self._bars):
+            bar.close()
+        self._bars = []
+        self._drawn_s = float("-inf")
+
+    def close(self) -> None:
+        """Draw the last state once, leaving it on the screen as plain lines."""
+        had_plan = bool(self._bars) and self._tally.plan is not None
+        self._pace.mark(self._tally.bytes)
+        self.hide()
+        if had_plan:
+            self._err.write(f"{progress_text(self._tally, self._pace, ended=True)}\n")
+            self._err.flush()
+
+
+def _text_cells(width: int) -> int:
+    """Cells kept for the text beside a bar, so that all bars have one length."""
+    return min(46, max(20, width // 2))
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)

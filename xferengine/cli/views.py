@@ -1,0 +1,176 @@
+"""What a running job looks like: a view takes the engine's events, shows the plan, asks, and has the last word."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, cast
+
+from xferengine.cli import render_text
+from xferengine.cli.ask import ask_yes_no
+from xferengine.cli.logs import log_event
+from xferengine.cli.progress import Bars, Lines, NoProgress, Progress
+from xferengine.cli.render_json import JsonLines
+from xferengine.cli.terminal import Terminal
+from xferengine.kit.escape import for_terminal
+from xferengine.model.events import Event, Notice, Paused, Summary
+
+if TYPE_CHECKING:
+    from xferengine.jobs.plan import PlanView
+    from xferengine.jobs.spec import JobReport
+    from xferengine.settings.load import Gathered
+
+
+class View(Protocol):
+    """Looks on while a job runs."""
+
+    def emit(self, event: Event) -> None:
+        """Take an event of the engine; returns at once."""
+        ...
+
+    async def confirm(self, plan: PlanView) -> bool:
+        """Show the plan; return whether it may be sent."""
+        ...
+
+    def finish(self, report: JobReport) -> Summary:
+        """Say how it ended; return the summary."""
+        ...
+
+    def close(self) -> None:
+        """Leave the terminal as it was; safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a command wants its view."""
+
+    yes: bool = False
+    """Do not ask."""
+    dry_run: bool = False
+    quiet: bool = False
+    progress: bool = True
+    state_option: str = ""
+    """`` --state-dir DIR`` for the command that goes on."""
+
+
+class TextView:
+    """Plan and outcome on standard output, progress and notices on standard error."""
+
+    def __init__(self, terminal: Terminal, manner: Manner, progress: Progress) -> None:
+        self._terminal = terminal
+        self._manner = manner
+        self._progress = progress
+
+    def emit(self, event: Event) -> None:
+        """Take an event of the engine."""
+        log_event(event)
+        words = _words(event)
+        if words and not (self._manner.quiet and isinstance(event, Notice) and event.level == "info"):
+            self._progress.hide()
+            self._terminal.tell(words)
+        self._progress.take(event)
+
+    async def confirm(self, plan: PlanView) -> bool:
+        """Show the plan and ask, when a person is there and did not say yes before."""
+        self._progress.hide()
+        if not self._manner.quiet:
+            self._terminal.say(*render_text.plan_lines(plan, self._terminal.width))
+        if self._manner.dry_run:
+            self._terminal.say("Nothing is sent (--dry-run).")
+            return False
+        if self._manner.yes or not self._terminal.can_ask or not plan.totals.experiments:
+            return True
+        return await ask_yes_no(render_text.question(plan))
+
+    def finish(self, report: JobReport) -> Summary:
+        """Say how it ended; with ``--quiet`` only what did not go well."""
+        self.close()
+        summary = cast("Summary", report.summary)
+        if (summary.exit_code == 0 and self._manner.quiet) or (self._manner.dry_run and not summary.failures):
+            return summary
+        labels = {study.study_uid: study.session for study in report.studies if study.session}
+        lines = render_text.end_lines(
+            summary, width=self._terminal.width, state_option=self._manner.state_option, labels=labels
+        )
+        self._terminal.say(*lines)
+        return summary
+
+    def close(self) -> None:
+        """Leave the last state of the progress on the screen."""
+        self._progress.close()
+
+
+class JsonView:
+    """JSON lines on standard output; a person watching sees progress on standard error."""
+
+    def __init__(self, terminal: Terminal, progress: Progress, now: Callable[[], float]) -> None:
+        self._terminal = terminal
+        self._progress = progress
+        self._lines = JsonLines(terminal.say, now)
+
+    def emit(self, event: Event) -> None:
+        """Take an event of the engine."""
+        log_event(event)
+        self._lines.emit(event)
+        self._progress.take(event)
+
+    async def confirm(self, plan: PlanView) -> bool:
+        """Go on: a program that reads JSON is not asked (the totals are in ``plan-ready``)."""
+        return True
+
+    def finish(self, report: JobReport) -> Summary:
+        """Write the summary as the last line."""
+        self.close()
+        summary = cast("Summary", report.summary)
+        self._lines.finish(summary)
+        return summary
+
+    def close(self) -> None:
+        """Take the progress away."""
+        self._progress.close()
+
+
+def _words(event: Event) -> str:
+    if isinstance(event, Notice):
+        return f"{'' if event.level == 'info' else f'{event.level}: '}{for_terminal(event.text)}"
+    if isinstance(event, Paused):
+        return f"Waiting for the server ({for_terminal(event.why)}); next try in {event.retry_in_s:.0f} s."
+    return ""
+
+
+def find_view(terminal: Terminal, gathered: Gathered, *, yes: bool = False, dry_run: bool = False) -> View:
+    """Choose the view that options and terminal ask for."""
+    quiet = gathered.is_on("quiet")
+    state_dir = gathered.text("state_dir")
+    manner = Manner(
+        yes=yes,
+        dry_run=dry_run,
+        quiet=quiet,
+        progress=not (quiet or gathered.is_on("no_progress")),
+        state_option=f" --state-dir {_quoted(state_dir)}" if state_dir else "",
+    )
+    return view_of(terminal, manner)
+
+
+def view_of(terminal: Terminal, manner: Manner, now: Callable[[], float] = time.monotonic) -> View:
+    """Build a view."""
+    if terminal.wants_json:
+        bars = manner.progress and terminal.shows_bars
+        return JsonView(terminal, _progress(terminal, now) if bars else NoProgress(), now)
+    return TextView(terminal, manner, _progress(terminal, now) if manner.progress else NoProgress())
+
+
+def _progress(terminal: Terminal, now: Callable[[], float]) -> Progress:
+    if terminal.shows_bars:
+        progress = Bars(terminal.err, terminal.width, now)
+        terminal.before_words = progress.hide
+        return progress
+    return Lines(lambda line: terminal.tell(line), now)
+
+
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)

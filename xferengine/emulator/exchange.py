@@ -1,0 +1,274 @@
+"""One request from its first line to the last byte of its answer: faults, login, routing, errors, sending.
+
+raw request → firewall → faults → authentication → tunnelling → route → handler → cookies → answer
+                                                                               → rest of the body swallowed
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from aiohttp import web
+
+from xferengine.emulator.auth import Authenticator, Caller
+from xferengine.emulator.clock import Clock
+from xferengine.emulator.config import EmulatorConfig
+from xferengine.emulator.errors import LATIN_HTML, container_page, login_page, proxy_page, status_page, status_response
+from xferengine.emulator.faults import FaultPlan, Kind, Rule
+from xferengine.emulator.http import HttpError, Query, Request, Response
+from xferengine.emulator.request_log import RequestLog, Served
+from xferengine.emulator.routing import Routing
+from xferengine.emulator.wire import BodyCut, BodyReader, BodyTooLarge, Sender, abort
+
+logger = logging.getLogger(__name__)
+
+_FIREWALL = re.compile(r";|//|%2f|%5c|%2e|%25|%00|[\\\"{}|^`<>]", re.IGNORECASE)
+_SPOOL_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
+
+
+@dataclass(slots=True, kw_only=True)
+class _State:
+    """What is known about the request in hand."""
+
+    raw: web.BaseRequest
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: BodyReader
+    sender: Sender
+    rule: Rule | None = None
+    caller: Caller = field(default_factory=Caller)
+
+
+class Exchange:
+    """The request handler of aiohttp's server; one object serves all connections."""
+
+    def __init__(
+        self,
+        *,
+        config: EmulatorConfig,
+        clock: Clock,
+        auth: Authenticator,
+        routing: Routing,
+        faults: FaultPlan,
+        spawn: Callable[..., None],
+        hold: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._auth = auth
+        self._routing = routing
+        self._faults = faults
+        self._spawn = spawn
+        self._hold = hold
+        self.log = RequestLog()
+
+    async def __call__(self, raw: web.BaseRequest) -> web.StreamResponse:
+        """Serve one request."""
+        state = self._begin(raw)
+        status = 0
+        try:
+            answer = await self._answer(state)
+            response = await self._send(state, answer)
+            status = answer.status
+            if not state.body.is_done:
+                await state.body.swallow(self._config.swallow_bytes, self._config.swallow_s)
+            return response
+        except (BodyCut, ConnectionError):
+            # The client went away or a fault cut the connection: nobody is left to answer.
+            abort(raw)
+            return web.Response()
+        finally:
+            self.log.add(
+                Served(
+                    method=state.method,
+                    path=state.path,
+                    query=state.query,
+                    status=status,
+                    bytes_in=state.body.bytes_in,
+                    user_agent=state.headers.get("user-agent", ""),
+                )
+            )
+
+    def _begin(self, raw: web.BaseRequest) -> _State:
+        target = raw.raw_path
+        if not target.startswith("/"):
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        path, _, query = target.partition("#")[0].partition("?")
+        body = BodyReader(raw, self._clock, self._config.bandwidth_bps)
+        body.limit_bytes = self._config.max_body_bytes
+        return _State(
+            raw=raw,
+            method=raw.method.upper(),
+            path=path,
+            query=query,
+            headers={name.lower(): value for name, value in raw.headers.items()},
+            body=body,
+            sender=Sender(raw, raw.method.upper()),
+        )
+
+    async def _answer(self, state: _State) -> Response:
+        if self._config.request_ms:
+            await self._clock.sleep(self._config.request_ms / 1000)
+        length = state.raw.content_length
+        if self._config.max_body_bytes and (length or 0) > self._config.max_body_bytes:
+            return proxy_page(413)
+        state.rule = self._faults.strike(state.method, f"{state.path}?{state.query}" if state.query else state.path)
+        try:
+            if state.rule is not None:
+                faulty = await self._disturb(state, state.rule)
+                if faulty is not None:
+                    return faulty
+            return await self._work(state, state.body, length)
+        except BodyTooLarge:
+            return proxy_page(413)
+
+    # -- faults of the HTTP layer -------------------------------------------------------------------------------
+
+    async def _disturb(self, state: _State, rule: Rule) -> Response | None:
+        """Apply a fault; None lets the request go on (perhaps with switches set)."""
+        match rule.kind:
+            case Kind.RESET_BEFORE_BODY:
+                raise BodyCut("reset by fault")
+            case Kind.RESET_IN_BODY:
+                state.body.cut_bytes = rule.after_bytes
+            case Kind.TOO_LARGE:
+                if (state.raw.content_length or 0) > rule.limit_bytes:
+                    return proxy_page(413)
+                state.body.limit_bytes = rule.limit_bytes or 1
+            case Kind.RESET_IN_ANSWER:
+                state.sender.cut = True
+            case Kind.STALL_SENDING:
+                state.sender.stall = self._holder(rule)
+            case Kind.STALL_READING:
+                await self._holder(rule)()
+            case Kind.DROP_LOGIN:
+                self._auth.logins.end_all()
+            case Kind.RESET_AFTER_BODY:
+                await self._work(state, state.body, state.raw.content_length)
+                async for _ in state.body:
+                    pass
+                raise BodyCut("reset by fault")
+            case _:
+                return await self._substitute(state, rule)
+        return None
+
+    async def _substitute(self, state: _State, rule: Rule) -> Response | None:
+        """Answer in the place of XNAT, before or after it got the request."""
+        match rule.kind:
+            case Kind.EARLY_ERROR:
+                return status_response(rule.status)
+            case Kind.TOO_MANY | Kind.UNAVAILABLE:
+                answer = proxy_page(429 if rule.kind is Kind.TOO_MANY else 503)
+                answer.headers["Retry-After"] = str(rule.retry_after_s)
+                return answer
+            case Kind.LOGIN_PAGE:
+                return login_page(200)
+            case Kind.BAD_GATEWAY | Kind.GATEWAY_TIMEOUT:
+                await self._work_behind(state)
+                if rule.delay_s:
+                    await self._clock.sleep(rule.delay_s)
+                return proxy_page(502 if rule.kind is Kind.BAD_GATEWAY else 504)
+            case _:
+                return None
+
+    def _holder(self, rule: Rule) -> Callable[[], Awaitable[object]]:
+        if not rule.delay_s:
+            return self._hold
+        return lambda: self._clock.sleep(rule.delay_s)
+
+    async def _work_behind(self, state: _State) -> None:
+        """Take the whole body as a buffering proxy does, and let the work go on behind the error answer."""
+        spool: IO[bytes] = SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115  (closed by the background work)
+        async for chunk in state.body:
+            spool.write(chunk)
+        size = spool.tell()
+        spool.seek(0)
+        self._spawn(self._finish_behind, state, spool, size, name="work-behind")
+
+    async def _finish_behind(self, state: _State, spool: IO[bytes], size: int) -> None:
+        with spool:
+            await self._work(state, _spooled(spool), size)
+
+    # -- the work of XNAT ---------------------------------------------------------------------------------------
+
+    async def _work(self, state: _State, body: AsyncIterator[bytes], length: int | None) -> Response:
+        """Let the server handle the request; every failure becomes an answer."""
+        if self._config.firewall and _FIREWALL.search(state.path):
+            return container_page(
+                400, "The request was rejected because the URL contained a potentially malicious string"
+            )
+        cookies = state.raw.cookies if "cookie" in state.headers else {}
+        caller = self._auth.identify(state.method, state.path, state.headers, cookies)
+        state.caller = caller
+        if caller.refusal is not None:
+            return caller.refusal
+        try:
+            request = self._request(state, body, length)
+            if self._auth.csrf_failure(request.method, state.headers, request.query, caller):
+                raise HttpError(500, "INVALID CSRF TOKEN")
+            return await self._routing.dispatch(request)
+        except HttpError as error:
+            return _error(state.path, error)
+        except (BodyCut, BodyTooLarge):
+            raise
+        except Exception:
+            # An unchecked exception in a handler: 500 with the HTML page (IMP 0).
+            logger.exception("handler failed")
+            return status_response(500)
+
+    def _request(self, state: _State, body: AsyncIterator[bytes], length: int | None) -> Request:
+        query = Query.parse(state.query)
+        method = state.method
+        if method == "POST" and query.get("method").upper() in ("PUT", "DELETE"):
+            # Restlet's tunnelling; the parameter is consumed (FIL 0).
+            method = query.get("method").upper()
+        headers = state.headers
+        if query.get("media"):
+            headers = {**headers, "accept": query.get("media")}
+        caller = state.caller
+        assert caller.login is not None, "identify() gives a login or a refusal"
+        is_sized = "content-encoding" not in headers and "transfer-encoding" not in headers
+        return Request(
+            method=method,
+            path=state.path,
+            user=caller.user,
+            query=query,
+            headers=headers,
+            body=body,
+            content_length=(length or 0) if is_sized else None,
+            session=caller.login.web,
+        )
+
+    # -- answering ----------------------------------------------------------------------------------------------
+
+    async def _send(self, state: _State, answer: Response) -> web.StreamResponse:
+        headers: list[tuple[str, str]] = []
+        if "Server" not in answer.headers:
+            headers = [("Set-Cookie", value) for value in self._auth.session_cookies(state.caller)]
+            headers.append(("Server", "Noelios-Restlet-Engine/1.1.10"))
+            headers.append(("X-Content-Type-Options", "nosniff"))
+            headers.append(("X-Frame-Options", "SAMEORIGIN"))
+            if answer.status < 300 and state.path.startswith(("/data", "/REST")):
+                headers.append(("Accept-Ranges", "bytes"))
+        return await state.sender.send(answer, headers, keep_alive=state.body.is_done)
+
+
+def _error(path: str, error: HttpError) -> Response:
+    """Render an error as the front door it came through does (FIL 9.1)."""
+    if path.startswith("/xapi"):
+        body = error.message.encode() if error.status not in (401, 403) else b""
+        return Response(error.status, body, "text/plain", error.headers)
+    return Response(error.status, status_page(error.status, error.message), LATIN_HTML, error.headers)
+
+
+async def _spooled(spool: IO[bytes]) -> AsyncIterator[bytes]:
+    while chunk := spool.read(_CHUNK_BYTES):
+        yield chunk

@@ -1,0 +1,311 @@
+"""Where a URL of the archive points to: project, subject, experiment, scans or assessors (FIL 1.1).
+
+The quirks are XNAT's: labels only inside a project, a scan slot that takes ID or type, comma lists on GET,
+and a GET that silently falls back to the parent when its last element does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+from xferengine.emulator.http import HttpError, Request
+from xferengine.emulator.records import (
+    EXPERIMENT_OWNER,
+    PROJECT_OWNER,
+    SCAN_OWNER,
+    SUBJECT_OWNER,
+    Experiment,
+    Project,
+    Resource,
+    Scan,
+    Subject,
+    User,
+)
+from xferengine.emulator.world import World
+
+PROJECT = "/projects/{P}"
+SUBJECTS = (PROJECT + "/subjects/{S}", "/subjects/{S}")
+SESSIONS = (PROJECT + "/subjects/{S}/experiments/{E}", "/experiments/{E}")
+EXPERIMENTS = (*SESSIONS, PROJECT + "/experiments/{E}")
+SCANS = tuple(base + "/scans/{N}" for base in SESSIONS)
+ASSESSORS = tuple(base + "/assessors/{A}" + side for base in SESSIONS for side in ("", "/in", "/out"))
+_IN_SIDE = re.compile(r"/assessors/[^/]+/in(/|$)")
+# The form with a label behind a project has resources only; `/files` there is the experiment itself (FIL 1.1).
+RESOURCE_BASES = (PROJECT, *SUBJECTS, *EXPERIMENTS, *SCANS, *ASSESSORS)
+FILE_TAILS = tuple(base + "/resources/{R}/files" for base in RESOURCE_BASES) + tuple(
+    base + "/files" for base in RESOURCE_BASES if base not in EXPERIMENTS or base in SESSIONS
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Something that has resources: the owner path of the store and how listings describe it (FIL 1.2).
+
+    `uri` has no `/data` and names accession ids only; `folder` is where new resources go, `archive_path` the
+    path of the holder inside downloaded archives (FIL 2.1).
+    """
+
+    owner: str
+    uri: str
+    folder: str
+    archive_path: str
+    category: str = "resources"
+    cat_id: str = ""
+    cat_desc: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Place:
+    """What a URL names. `holders` are what its `/resources` and `/files` tails speak of."""
+
+    project: Project | None = None
+    subject: Subject | None = None
+    experiment: Experiment | None = None
+    scans: list[Scan] = field(default_factory=list)
+    assessors: list[Experiment] = field(default_factory=list)
+    holders: list[Holder] = field(default_factory=list)
+    uri_prefix: str = ""
+
+    @property
+    def project_id(self) -> str:
+        """Project whose rights decide: the URL's, else that of the item."""
+        if self.experiment is not None:
+            return self.experiment.project
+        if self.project is not None:
+            return self.project.id
+        return self.subject.project if self.subject is not None else ""
+
+    @property
+    def archive_name(self) -> str:
+        """Name of an archive of this place: session label, else that of the owner (FIL 2.1)."""
+        if self.experiment is not None:
+            return self.experiment.label
+        if self.subject is not None:
+            return self.subject.label
+        return self.project.id if self.project is not None else "files"
+
+
+def locate(world: World, request: Request, *, all_below: bool = False) -> Place:
+    """Resolve the variables P, S, E, N, A of a request.
+
+    Raises:
+        HttpError: 404 for an unknown or unreadable project; for other elements only when the method is not
+            GET or HEAD, since a GET falls back to the level above (FIL 1.1).
+    """
+    return _Locator(world, request, all_below=all_below).run()
+
+
+class _Locator:
+    """One resolution; keeps what every step needs."""
+
+    def __init__(self, world: World, request: Request, *, all_below: bool) -> None:
+        self._world = world
+        self._user = request.user
+        self._vars = request.vars
+        self._path = request.path
+        self._reads = request.method in ("GET", "HEAD")
+        self._all_below = all_below
+        self._place = Place()
+
+    def run(self) -> Place:
+        place, names = self._place, self._vars
+        if "P" in names:
+            place.project = readable_project(self._world, self._user, names["P"])
+        if "S" in names:
+            place.subject = find_subject(self._world, self._user, names["S"], place.project)
+            if place.subject is None:
+                raise HttpError(404, "Unable to identify subject.")
+        found = True
+        if "E" in names:
+            found = self._experiment(names["E"])
+        if found and "N" in names:
+            found = self._scans(names["N"])
+        if found and "A" in names:
+            found = self._assessors(names["A"])
+        if place.project is not None and place.subject is not None:
+            place.uri_prefix = f"/projects/{place.project.id}/subjects/{place.subject.id}"
+        if not place.holders:
+            self._upper_holder()
+        return place
+
+    def _experiment(self, name: str) -> bool:
+        place = self._place
+        places = name.split(",") if self._reads else [name]
+        for part in places:
+            experiment = find_experiment(self._world, self._user, part, place.project, place.subject)
+            if experiment is not None:
+                place.experiment = place.experiment or experiment
+                place.holders.append(experiment_holder(self._world, experiment))
+                if self._all_below:
+                    place.holders += below(self._world, experiment)
+        return place.experiment is not None or self._missing("Unable to identify experiment.")
+
+    def _scans(self, name: str) -> bool:
+        place = self._place
+        assert place.experiment is not None, "scans are looked up below a session"
+        place.scans = match_scans(place.experiment, name, reads=self._reads)
+        if not place.scans or (not self._reads and len(place.scans) != 1):
+            place.scans = []
+            return self._missing("Unable to identify scan.")
+        place.holders = [scan_holder(self._world, place.experiment, scan) for scan in place.scans]
+        return True
+
+    def _assessors(self, name: str) -> bool:
+        place = self._place
+        assert place.experiment is not None, "assessors are looked up below a session"
+        known = self._world.assessors_of(place.experiment.id)
+        wanted = name.split(",") if self._reads else [name]
+        everything = self._reads and name in ("*", "ALL")
+        place.assessors = [
+            a
+            for a in known
+            if everything or a.id in wanted or a.label in wanted or (self._reads and a.xsi_type in wanted)
+        ]
+        if not place.assessors:
+            return self._missing("Unable to identify experiment.")
+        side = "in" if _IN_SIDE.search(self._path) else "out"
+        place.holders = [assessor_holder(self._world, place.experiment, a, side) for a in place.assessors]
+        return True
+
+    def _missing(self, text: str) -> bool:
+        """Refuse a write; a read goes on with subject or project, or with nothing (FIL 1.1)."""
+        if not self._reads:
+            raise HttpError(404, text)
+        self._place.holders = []
+        return False
+
+    def _upper_holder(self) -> None:
+        place = self._place
+        if place.subject is not None:
+            place.holders = [subject_holder(place.subject)]
+        elif place.project is not None:
+            place.holders = [project_holder(place.project)]
+
+
+# -- finding single items -------------------------------------------------------------------------------------------
+
+
+def readable_project(world: World, user: User, name: str) -> Project:
+    """Return a project the user may read.
+
+    Raises:
+        HttpError: 404 for an unknown project and for one the user may not read (FIL 1.1).
+    """
+    project = world.project(name)
+    if project is None or not world.can_read(user, project.id):
+        raise HttpError(404, "Unable to identify project.")
+    return project
+
+
+def find_subject(world: World, user: User, name: str, project: Project | None) -> Subject | None:
+    """Find a subject by label or accession id in a project, by accession id without one."""
+    if project is not None:
+        return world.subject(project.id, name)
+    subject = world.subjects.get(name)
+    if subject is None or not any(world.can_read(user, p) for p in (subject.project, *subject.shares)):
+        return None
+    return subject
+
+
+def find_experiment(
+    world: World, user: User, name: str, project: Project | None, subject: Subject | None = None
+) -> Experiment | None:
+    """Find an experiment by label or accession id in a project, by accession id without one."""
+    if project is not None:
+        found = world.find_experiment(project.id, name)
+    else:
+        found = world.experiment(name)
+        if found is not None and not any(world.can_read(user, p) for p in (found.project, *found.shares)):
+            return None
+    if found is not None and subject is not None and found.subject_id != subject.id:
+        return None
+    return found
+
+
+def match_scans(experiment: Experiment, slot: str, *, reads: bool) -> list[Scan]:
+    """Match a scan slot: ID or type, decoded; lists, `*` and `ALL` on GET (FIL 1.1)."""
+    text = unquote(slot)
+    scans = list(experiment.scans.values())
+    if reads and text in ("*", "ALL"):
+        return scans
+    parts = text.split(",") if reads else [text]
+    wanted = {part.replace("[SLASH]", "/").replace("[COMMA]", ",") for part in parts}
+    if "NULL" in wanted:
+        wanted.add("")
+    return [scan for scan in scans if scan.id in wanted or scan.type in wanted]
+
+
+# -- holders of resources -------------------------------------------------------------------------------------------
+
+
+def project_holder(project: Project) -> Holder:
+    """Describe a project's own resources."""
+    return Holder(
+        owner=PROJECT_OWNER.format(project.id),
+        uri=f"/projects/{project.id}",
+        folder=f"archive/{project.id}/resources",
+        archive_path=project.id,
+    )
+
+
+def subject_holder(subject: Subject) -> Holder:
+    """Describe a subject's own resources."""
+    return Holder(
+        owner=SUBJECT_OWNER.format(subject.id),
+        uri=f"/subjects/{subject.id}",
+        folder=f"archive/{subject.project}/subjects/{subject.label}",
+        archive_path=subject.label,
+    )
+
+
+def experiment_holder(world: World, experiment: Experiment) -> Holder:
+    """Describe a session's own resources."""
+    return Holder(
+        owner=EXPERIMENT_OWNER.format(experiment.id),
+        uri=f"/experiments/{experiment.id}",
+        folder=f"{world.experiment_folder(experiment)}/RESOURCES",
+        archive_path=experiment.label,
+        cat_id=experiment.id,
+    )
+
+
+def scan_holder(world: World, experiment: Experiment, scan: Scan) -> Holder:
+    """Describe a scan's resources."""
+    return Holder(
+        owner=SCAN_OWNER.format(experiment.id, scan.id),
+        uri=f"/experiments/{experiment.id}/scans/{scan.id}",
+        folder=f"{world.experiment_folder(experiment)}/SCANS/{scan.id}",
+        archive_path=f"{experiment.label}/scans/{scan.id}",
+        category="scans",
+        cat_id=scan.id,
+        cat_desc=scan.type,
+    )
+
+
+def assessor_holder(world: World, session: Experiment, assessor: Experiment, side: str) -> Holder:
+    """Describe an assessor's in or out resources."""
+    return Holder(
+        owner=f"{EXPERIMENT_OWNER.format(assessor.id)}/{side}",
+        uri=f"/experiments/{session.id}/assessors/{assessor.id}/{side}",
+        folder=f"{world.experiment_folder(session)}/ASSESSORS/{assessor.label}/{side}",
+        archive_path=f"{session.label}/assessors/{assessor.label}/{side}",
+        category="assessors",
+        cat_id=assessor.id,
+        cat_desc=assessor.xsi_type,
+    )
+
+
+def below(world: World, session: Experiment) -> list[Holder]:
+    """Return what `all=true` adds: scans, then out and plain resources of assessors (FIL 1.2)."""
+    holders = [scan_holder(world, session, scan) for scan in session.scans.values()]
+    for assessor in world.assessors_of(session.id):
+        holders.append(assessor_holder(world, session, assessor, "out"))
+        holders.append(experiment_holder(world, assessor))
+    return holders
+
+
+def resources_of(world: World, holders: list[Holder]) -> list[tuple[Holder, Resource]]:
+    """Return every resource of some holders."""
+    return [(holder, resource) for holder in holders for resource in world.resources_of(holder.owner)]

@@ -1,0 +1,162 @@
+"""The bytes of one exchange on aiohttp: reading bodies in big chunks, sending answers, cutting connections."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.client_exceptions import ClientError
+
+from xferengine.emulator.clock import Clock
+from xferengine.emulator.http import Response
+
+_GRAIN_S = 0.005  # bandwidth waits shorter than this are saved up
+
+
+class BodyCut(ConnectionError):
+    """The request body ended before its time, as an IOException of a servlet's input stream."""
+
+
+class BodyReader:
+    """The request body as an iterator of chunks, with a byte count and the switches that disturb reading.
+
+    `limit_bytes` raises `BodyTooLarge` beyond that many bytes; `cut_bytes` resets the connection after that many.
+    """
+
+    def __init__(self, raw: web.BaseRequest, clock: Clock, bandwidth_bps: float = 0.0) -> None:
+        self._raw = raw
+        self._clock = clock
+        self._bandwidth_bps = bandwidth_bps
+        self._expects_continue = raw.headers.get("Expect", "").lower() == "100-continue"
+        self._due_s = 0.0
+        self.bytes_in = 0
+        self.limit_bytes = 0
+        self.cut_bytes = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Say whether everything the client announced was read."""
+        return self._raw.content.at_eof() or not self._raw.body_exists
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._expects_continue:
+            # Sent at the first read, so that an early error answer spares the client the body.
+            self._expects_continue = False
+            await self._raw.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._raw.writer.output_size = 0
+        try:
+            chunk = await self._raw.content.readany()
+        except (ClientError, web.HTTPException, ConnectionError, ValueError) as error:
+            raise BodyCut("request body cut") from error
+        if not chunk:
+            raise StopAsyncIteration
+        self.bytes_in += len(chunk)
+        if self.limit_bytes and self.bytes_in > self.limit_bytes:
+            raise BodyTooLarge
+        if self.cut_bytes and self.bytes_in >= self.cut_bytes:
+            abort(self._raw)
+            raise BodyCut("reset by fault")
+        if self._bandwidth_bps:
+            await self._pace(len(chunk))
+        return chunk
+
+    async def _pace(self, count: int) -> None:
+        now = self._clock.monotonic()
+        self._due_s = max(self._due_s, now - _GRAIN_S) + count / self._bandwidth_bps
+        if self._due_s - now >= _GRAIN_S:
+            await self._clock.sleep(self._due_s - now)
+
+    async def swallow(self, limit_bytes: int, limit_s: float) -> None:
+        """Read and drop a bounded rest, so that the client can read the answer before the connection closes."""
+        stop = self.bytes_in + limit_bytes
+        try:
+            async with asyncio.timeout(limit_s):
+                while self.bytes_in < stop and not self.is_done:
+                    await self.__anext__()
+        except (TimeoutError, StopAsyncIteration, BodyCut, BodyTooLarge):
+            return
+
+
+class BodyTooLarge(Exception):
+    """More bytes came than the proxy in front allows."""
+
+
+def abort(raw: web.BaseRequest) -> None:
+    """Reset the connection: linger 0 makes the kernel send RST instead of FIN."""
+    transport = raw.transport
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+class Sender:
+    """Sends one answer. The switches cut it or stop it half-way."""
+
+    def __init__(self, raw: web.BaseRequest, method: str) -> None:
+        self._raw = raw
+        self._method = method
+        self.cut = False
+        self.stall: Callable[[], Awaitable[object]] | None = None
+
+    async def send(self, answer: Response, headers: list[tuple[str, str]], *, keep_alive: bool) -> web.StreamResponse:
+        """Send status, headers and body; an iterator body goes out chunked unless it has a Content-Length."""
+        is_empty = self._method == "HEAD" or answer.status in (204, 304)
+        if isinstance(answer.body, bytes) and not (self.cut or self.stall):
+            return await self._send_whole(answer, headers, keep_alive=keep_alive)
+        response = web.StreamResponse(status=answer.status)
+        self._head(response, answer, headers, keep_alive=keep_alive)
+        if isinstance(answer.body, bytes):
+            response.content_length = max(len(answer.body), 1)
+        elif "Content-Length" not in response.headers and not is_empty:
+            response.enable_chunked_encoding()
+        await response.prepare(self._raw)
+        if not is_empty:
+            await self._send_body(response, answer)
+        await response.write_eof()
+        return response
+
+    async def _send_whole(
+        self, answer: Response, headers: list[tuple[str, str]], *, keep_alive: bool
+    ) -> web.StreamResponse:
+        response = web.Response(status=answer.status, body=answer.body)  # type: ignore[arg-type]
+        self._head(response, answer, headers, keep_alive=keep_alive)
+        await response.prepare(self._raw)
+        await response.write_eof()
+        return response
+
+    def _head(
+        self, response: web.StreamResponse, answer: Response, headers: list[tuple[str, str]], *, keep_alive: bool
+    ) -> None:
+        for name, value in answer.headers.items():
+            response.headers[name] = value
+        if answer.content_type:
+            response.headers["Content-Type"] = answer.content_type
+        for name, value in headers:
+            response.headers.add(name, value)
+        if not keep_alive or answer.headers.get("Connection") == "close":
+            response.force_close()
+
+    async def _send_body(self, response: web.StreamResponse, answer: Response) -> None:
+        if isinstance(answer.body, bytes):
+            # Only cut or stalled answers come here: half of it, then nothing more.
+            await response.write(answer.body[: len(answer.body) // 2] or b"")
+            await self._interrupt()
+        async for chunk in answer.body:  # type: ignore[union-attr]
+            await response.write(chunk)
+            if self.cut or self.stall:
+                await self._interrupt()
+
+    async def _interrupt(self) -> None:
+        if self.stall is not None:
+            await self.stall()
+        abort(self._raw)
+        raise BodyCut("answer cut by fault")

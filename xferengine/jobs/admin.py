@@ -1,0 +1,159 @@
+"""``jobs list|show|report|rm|cancel``: looking at jobs that are not running, and ending them."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from xferengine.errors import BadInput, SettingsError
+from xferengine.jobs.plan import PlanView
+from xferengine.jobs.planning import plan_view
+from xferengine.jobs.spec import JobReport, StudyReport, UploadSpec
+from xferengine.jobs.studyreport import iter_study_reports
+from xferengine.kit.atomicfile import map_disk_errors
+from xferengine.kit.clock import SystemClock
+from xferengine.manifest import overview
+from xferengine.manifest.catalogue import JobRow, open_catalogue
+from xferengine.manifest.lease import hold_lock
+from xferengine.manifest.store import read_only
+from xferengine.model.events import Summary
+from xferengine.settings.slices import Settings
+from xferengine.xnat.client import open_client
+from xferengine.xnat.prearchive import PrearcRow
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``jobs show`` prints."""
+
+    job: JobRow
+    spec: UploadSpec
+    plan: PlanView
+    states: dict[str, int]
+    """Number of sessions by state."""
+
+
+def list_jobs(state_dir: Path) -> list[JobRow]:
+    """Return all jobs, newest first."""
+    with open_catalogue(state_dir) as catalogue:
+        return catalogue.all()
+
+
+def job_row(state_dir: Path, job_id: str) -> JobRow:
+    """Return one job by its id or an unambiguous beginning of it.
+
+    Raises:
+        SettingsError: there is no such job, or several.
+    """
+    with open_catalogue(state_dir) as catalogue:
+        return catalogue.get(job_id)
+
+
+def _folder(state_dir: Path, job_id: str) -> Path:
+    with open_catalogue(state_dir) as catalogue:
+        folder = catalogue.folder(catalogue.get(job_id).id)
+    if not (folder / "manifest.db").exists():
+        raise SettingsError(f"job {job_id} was registered but never began; remove it with: xferengine jobs rm {job_id}")
+    return folder
+
+
+def spec_of(state_dir: Path, job_id: str) -> UploadSpec:
+    """Return what a job was asked to do."""
+    return msgspec.json.decode(job_row(state_dir, job_id).spec, type=UploadSpec)
+
+
+def show_job(state_dir: Path, job_id: str) -> JobView:
+    """Return where a job stands."""
+    row = job_row(state_dir, job_id)
+
+    def query(con: sqlite3.Connection) -> tuple[PlanView, dict[str, int]]:
+        return plan_view(con, row.id, []), overview.states(con)
+
+    plan, states = read_only(_folder(state_dir, row.id), query)
+    return JobView(job=row, spec=spec_of(state_dir, row.id), plan=plan, states=states)
+
+
+def report_of(state_dir: Path, job_id: str, limit: int = 10_000) -> JobReport:
+    """Return the report of a job's last run.
+
+    Raises:
+        SettingsError: no run of it has ended yet.
+    """
+    folder = _folder(state_dir, job_id)
+    text = read_only(folder, lambda con: overview.get_meta(con, "summary"))
+    if not text:
+        raise SettingsError(f"no run of job {job_id} has ended yet; see: xferengine jobs show {job_id}")
+    summary = msgspec.json.decode(text, type=Summary)
+    studies = tuple(line for line, _ in zip(iter_study_reports(folder), range(limit), strict=False))
+    return JobReport(summary=summary, studies=studies)
+
+
+def iter_reports(state_dir: Path, job_id: str) -> Iterator[StudyReport]:
+    """Yield one line per session of a job."""
+    return iter_study_reports(_folder(state_dir, job_id))
+
+
+def remove_job(state_dir: Path, job_id: str) -> None:
+    """Remove a job and its folder; nothing on any server is touched.
+
+    Raises:
+        LockedByOther: it is running.
+    """
+    with open_catalogue(state_dir) as catalogue:
+        row = catalogue.get(job_id)
+        folder = catalogue.folder(row.id)
+        if folder.exists():
+            with hold_lock(folder), map_disk_errors(folder):
+                shutil.rmtree(folder)
+        catalogue.remove(row.id)
+
+
+async def remote_rows(settings: Settings, job_id: str) -> list[PrearcRow]:
+    """Return the prearchive rows that a job left on its server (known by their SOURCE)."""
+    spec = spec_of(settings.state_dir, job_id)
+    row = job_row(settings.state_dir, job_id)
+    async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
+        projects = {spec.project, *_projects(settings.state_dir, row.id)}
+        found: list[PrearcRow] = []
+        for project in sorted(projects):
+            found += [r for r in await client.prearchive.list_rows(project) if r.source == f"xferengine-{row.id}"]
+        return found
+
+
+def _projects(state_dir: Path, job_id: str) -> list[str]:
+    def query(con: sqlite3.Connection) -> list[str]:
+        return [r[0] for r in con.execute("SELECT DISTINCT project FROM study WHERE project!=''")]
+
+    try:
+        return read_only(_folder(state_dir, job_id), query)
+    except (SettingsError, BadInput):
+        return []
+
+
+async def cancel_job(settings: Settings, job_id: str, discard_remote: bool) -> list[str]:
+    """End a job for good; return the URLs of rows it left on the server (after deleting them, if told to).
+
+    Raises:
+        LockedByOther: it is running; stop it first.
+    """
+    row = job_row(settings.state_dir, job_id)
+    with open_catalogue(settings.state_dir) as catalogue:
+        folder = catalogue.folder(row.id)
+    if folder.exists():
+        with hold_lock(folder):
+            pass
+    rows = await remote_rows(settings, row.id)
+    if discard_remote and rows:
+        async with open_client(
+            settings.server, settings.credentials, settings.timeouts, clock=SystemClock()
+        ) as client:
+            for left in rows:
+                await client.prearchive.delete(left.ref)
+        gone = await remote_rows(settings, row.id)
+        rows = [r for r in rows if r.ref in {g.ref for g in gone}] if gone else []
+    with open_catalogue(settings.state_dir) as catalogue:
+        catalogue.update(row.id, "cancelled")
+    return [left.ref.uri for left in rows]

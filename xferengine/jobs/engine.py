@@ -1,0 +1,98 @@
+"""What every part of a running job shares, made once by the runner and handed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xferengine.errors import XferError
+from xferengine.jobs.rowlisting import RowListing
+from xferengine.jobs.spec import UploadSpec
+from xferengine.kit.clock import Clock
+from xferengine.kit.ratelimit import RateLimiter
+from xferengine.manifest.store import Manifest
+from xferengine.model.events import Emit
+from xferengine.schedule.breaker import Breaker
+from xferengine.schedule.keys import ExclusiveKeys
+from xferengine.schedule.lanes import Lanes
+from xferengine.schedule.retry import RetryPolicy
+from xferengine.schedule.sizer import Sizer
+from xferengine.schedule.stop import ByteCap, StopSignal
+from xferengine.settings.slices import Settings
+from xferengine.store.reader import SourceReader
+from xferengine.streams.bundle import BundleKit
+from xferengine.xnat.client import XnatClient
+
+
+class Drained(Exception):
+    """Raised between two steps of a study after a stop was asked for; everything reached so far is durable."""
+
+
+class StudyStopped(Exception):
+    """One study cannot go on; the job does.
+
+    Attributes:
+        error: why.
+        refused: found before anything of the study was sent.
+    """
+
+    def __init__(self, error: XferError, *, refused: bool = False) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.refused = refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One running job."""
+
+    job_id: str
+    spec: UploadSpec
+    settings: Settings
+    manifest: Manifest
+    client: XnatClient
+    clock: Clock
+    emit: Emit
+    stop: StopSignal
+    lanes: Lanes
+    keys: ExclusiveKeys
+    retry: RetryPolicy
+    breaker: Breaker
+    sizer: Sizer
+    cap: ByteCap
+    limiter: RateLimiter | None
+    reader: SourceReader
+    bundles: BundleKit
+    suspects: Suspects = field(default_factory=lambda: Suspects())
+    rows: RowListing = field(init=False)
+
+    def __post_init__(self) -> None:
+        from_client = RowListing(self.client, self.lanes)
+        object.__setattr__(self, "rows", from_client)
+
+    @property
+    def source(self) -> str:
+        """Value of SOURCE on every row this job makes: never ``uploader`` (IMP 1.3)."""
+        return f"xferengine-{self.job_id}"
+
+    def check_feeding(self) -> None:
+        """Raise ``Drained`` when no new work may begin."""
+        if not self.stop.is_feeding:
+            raise Drained
+
+
+class Suspects:
+    """Names that the server could not read, in a row: three different ones may be a full server disk (design 6)."""
+
+    LIMIT = 3
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def add(self, name: str) -> bool:
+        """Note a name; True when so many differ that the server is the suspect, not the files."""
+        self._names.add(name)
+        return len(self._names) >= self.LIMIT
+
+    def clear(self) -> None:
+        """A bundle went well."""
+        self._names.clear()

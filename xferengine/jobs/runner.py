@@ -1,0 +1,326 @@
+"""``run_job``: one job from its spec to its report. Nesting is lifetime: manifest → login → pool, closed in reverse."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from xferengine.errors import XferError
+from xferengine.jobs import outcome
+from xferengine.jobs.engine import Engine
+from xferengine.jobs.plan import Confirm, PlanView, RunOptions
+from xferengine.jobs.planfile import load_plan, write_plan
+from xferengine.jobs.planning import Planner
+from xferengine.jobs.preflight import Preflight
+from xferengine.jobs.report import write_reports
+from xferengine.jobs.serverstate import load_sizer, save_sizer
+from xferengine.jobs.spec import JobReport, UploadSpec
+from xferengine.jobs.studyreport import iter_study_reports
+from xferengine.jobs.upload import UploadRun, leaves
+from xferengine.kit.budget import ByteBudget
+from xferengine.kit.clock import Clock, SystemClock
+from xferengine.kit.ratelimit import RateLimiter, parse_timetable
+from xferengine.kit.threads import BlockingPool, run_blocking
+from xferengine.manifest import overview, studies, units
+from xferengine.manifest.catalogue import Catalogue, JobRow, open_catalogue
+from xferengine.manifest.store import Manifest, open_manifest
+from xferengine.model.events import Emit, Failure, JobStarted, Notice, PlanReady, Summary, ignore
+from xferengine.schedule.breaker import Breaker
+from xferengine.schedule.keys import ExclusiveKeys
+from xferengine.schedule.lanes import Lanes
+from xferengine.schedule.retry import RetryPolicy
+from xferengine.schedule.stop import ByteCap, StopKind, StopReason, StopSignal, watch_until
+from xferengine.settings.slices import Settings
+from xferengine.store.reader import SourceReader
+from xferengine.streams.bundle import BundleKit, LoopGuard
+from xferengine.xnat.client import open_client
+
+REPORTED = 10_000
+"""Sessions that a JobReport carries in memory; its files hold all."""
+
+
+async def run_job(
+    spec: UploadSpec,
+    settings: Settings,
+    *,
+    emit: Emit = ignore,
+    confirm: Confirm | None = None,
+    options: RunOptions | None = None,
+) -> JobReport:
+    """Run a job, or continue the job of the same identity.
+
+    Args:
+        spec: what is to be done.
+        settings: how to reach the server, limits, state folder, credentials.
+        emit: receives events on the event loop.
+        confirm: shown the plan before the first byte; None goes on without asking.
+        options: dry run, plan files, resume, retry.
+
+    Returns:
+        The report; failures of files and sessions are in it, not raised.
+
+    Raises:
+        SettingsError, LockedByOther, ManifestError: before any work began.
+
+    Cancellation: everything reached is in the manifest; running the same spec again continues.
+    """
+    options = options or RunOptions()
+    with open_catalogue(settings.state_dir) as catalogue:
+        job = _job_row(catalogue, spec, options)
+        folder = catalogue.folder(job.id)
+        async with open_manifest(folder) as manifest:
+            catalogue.update(job.id, "running")
+            run = _Run(job, spec, settings, manifest, emit, options)
+            report = await run.go(confirm)
+            summary = run.summary
+            done = summary.totals.experiments - run.open_or_bad
+            catalogue.update(
+                job.id, summary.state, experiments=summary.totals.experiments, done=done, failed=len(summary.failures)
+            )
+            return report
+
+
+def run_job_sync(spec: UploadSpec, settings: Settings, *, emit: Emit = ignore) -> JobReport:
+    """``run_job`` for scripts without an event loop."""
+
+    async def main() -> JobReport:
+        return await run_job(spec, settings, emit=emit)
+
+    return anyio.run(main)
+
+
+def _job_row(catalogue: Catalogue, spec: UploadSpec, options: RunOptions) -> JobRow:
+    if options.resume_job:
+        return catalogue.get(options.resume_job)
+    found = catalogue.find(spec.identity())
+    if found is not None:
+        return found
+    return catalogue.add(
+        identity=spec.identity(),
+        verb="upload",
+        server=spec.server_url,
+        project=spec.project,
+        spec=msgspec.json.encode(spec).decode(),
+    )
+
+
+class _Run:
+    """One run of one job."""
+
+    def __init__(
+        self, job: JobRow, spec: UploadSpec, settings: Settings, manifest: Manifest, emit: Emit, options: RunOptions
+    ) -> None:
+        self._job = job
+        self._spec = spec
+        self._settings = settings
+        self._manifest = manifest
+        self._emit = emit
+        self._options = options
+        self._clock: Clock = SystemClock()
+        self._stop = StopSignal()
+        self._error: XferError | None = None
+        self._declined = False
+        self.open_or_bad = 0
+        self.summary: Summary
+
+    async def go(self, confirm: Confirm | None) -> JobReport:
+        began = time.monotonic()
+        scanned = int(await self._manifest.read(lambda con: overview.get_meta(con, "scan_run", "0")))
+        self._emit(JobStarted(job=self._job.id, verb="upload", resumed=scanned > 0))
+        try:
+            async with anyio.create_task_group() as tg:
+                if self._options.handle_signals:
+                    tg.start_soon(_listen, self._stop)
+                await self._work(confirm, fresh=scanned == 0)
+                tg.cancel_scope.cancel()
+        except* XferError as group:
+            self._error = _worst(group)
+        return await self._finish(time.monotonic() - began)
+
+    async def _work(self, confirm: Confirm | None, *, fresh: bool) -> None:
+        spec_json = msgspec.json.encode(self._spec).decode()
+        await self._manifest.write(lambda con: overview.set_meta(con, "spec", spec_json))
+        await self._manifest.write(units.recover)
+        if self._options.retry or not self._options.resume_job:
+            await self._manifest.write(lambda con: studies.reopen(con, refused=True))
+        reader = SourceReader()
+        try:
+            planner = Planner(self._spec, self._manifest, reader, self._emit)
+            await self._plan(planner, fresh=fresh)
+            if self._stop.is_feeding:
+                await self._serve(planner, reader, confirm)
+        finally:
+            reader.close()
+
+    async def _plan(self, planner: Planner, *, fresh: bool) -> None:
+        """Scan, unless a plan file is given or an interrupted job goes on behind its finished scan."""
+        planned = bool(self._options.plan_in)
+        if planned and fresh:
+            await load_plan(self._manifest, Path(self._options.plan_in))
+        elif fresh or not (self._options.resume_job or planned):
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(self._cancel_on_stop, tg.cancel_scope)
+                await planner.scan(self._settings.scan_workers)
+                tg.cancel_scope.cancel()
+            if not self._stop.is_feeding:
+                return
+        await planner.resolve(planned=planned)
+
+    async def _cancel_on_stop(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
+
+    async def _serve(self, planner: Planner, reader: SourceReader, confirm: Confirm | None) -> None:
+        async with self._engine(reader) as engine:
+            preflight = Preflight(engine)
+            await preflight.check()
+            view = await planner.view(self._job.id, preflight.notes)
+            self._emit(_plan_ready(view))
+            if self._options.plan_out:
+                target = Path(self._options.plan_out)
+                await self._manifest.read(lambda con: write_plan(con, self._spec, target))
+            if confirm is not None and not self._options.dry_run and view.totals.experiments:
+                self._declined = not await confirm(view)
+            elif confirm is not None and self._options.dry_run:
+                await confirm(view)
+            if not self._options.dry_run and not self._declined:
+                await self._upload(engine)
+
+    async def _upload(self, engine: Engine) -> None:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(self._hard_stop, tg.cancel_scope)
+            tg.start_soon(self._grace, tg.cancel_scope)
+            if self._settings.pool.until:
+                tg.start_soon(self._watch_until)
+            await UploadRun(engine).run()
+            tg.cancel_scope.cancel()
+
+    async def _watch_until(self) -> None:
+        await watch_until(self._settings.pool.until, self._stop, clock=self._clock)
+
+    async def _hard_stop(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait_hard()
+        scope.cancel()
+
+    async def _grace(self, scope: anyio.CancelScope) -> None:
+        await self._stop.wait()
+        self._emit(Notice(level="info", text="stopping: units in flight are finished first; once more stops at once"))
+        await self._clock.sleep(self._settings.pool.grace_s)
+        scope.cancel()
+
+    @asynccontextmanager
+    async def _engine(self, reader: SourceReader) -> AsyncIterator[Engine]:
+        """Open what a job shares, in the order in which it must outlive each other."""
+        settings, clock = self._settings, self._clock
+        breaker = Breaker(settings.retry, clock, emit=self._emit)
+        retry = RetryPolicy(settings.retry, clock, rng=random.Random())
+        table = parse_timetable(settings.pool.bwlimit)
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                open_client(settings.server, settings.credentials, settings.timeouts, clock=clock, policy=retry)
+            )
+            threads = await stack.enter_async_context(BlockingPool())
+            sizer = load_sizer(settings)
+            engine = Engine(
+                job_id=self._job.id,
+                spec=self._spec,
+                settings=settings,
+                manifest=self._manifest,
+                client=client,
+                clock=clock,
+                emit=self._emit,
+                stop=self._stop,
+                lanes=Lanes(settings.pool, clock=clock, emit=self._emit, breaker=breaker),
+                keys=ExclusiveKeys(),
+                retry=retry,
+                breaker=breaker,
+                sizer=sizer,
+                cap=ByteCap(settings.pool.max_bytes, self._stop),
+                limiter=None if table.is_unlimited else RateLimiter(table, clock),
+                reader=reader,
+                bundles=BundleKit(
+                    reader=reader,
+                    budget=ByteBudget(settings.pool.budget_bytes),
+                    cfg=settings.pool,
+                    threads=threads,
+                    guard=LoopGuard(),
+                ),
+            )
+            try:
+                yield engine
+            finally:
+                save_sizer(settings, sizer)
+
+    async def _finish(self, seconds: float) -> JobReport:
+        """Write the reports and say how it ended."""
+        reason = self._stop.reason
+        if self._declined:
+            reason = StopReason(kind=StopKind.CANCELLED)
+        state, code = await self._manifest.read(lambda con: outcome.judge(con, self._spec, reason, self._error))
+        if self._options.dry_run and self._error is None and code <= outcome.PARTIAL:
+            state = "planned"
+        totals = await self._manifest.read(overview.totals)
+        failures = await self._manifest.read(overview.failures)
+        if self._error is not None:
+            failures.insert(0, Failure(ref=self._error.ref or "", error=self._error.kind, detail=self._error.message))
+        by_state = await self._manifest.read(overview.states)
+        self.open_or_bad = sum(n for s, n in by_state.items() if s not in {"verified", "unverified", "ready"})
+        self.summary = Summary(
+            job=self._job.id,
+            verb="upload",
+            state=state,
+            exit_code=code,
+            seconds=round(seconds, 3),
+            totals=totals,
+            failures=tuple(failures),
+            unverified=tuple(await self._manifest.read(overview.unverified)),
+            report=str(self._manifest.folder / "report.txt"),
+        )
+        await self._manifest.write(
+            lambda con: overview.set_meta(con, "summary", msgspec.json.encode(self.summary).decode())
+        )
+        return await run_blocking(self._report)
+
+    def _report(self) -> JobReport:
+        folder = self._manifest.folder
+        write_reports(folder, self.summary, lambda: iter_study_reports(folder))
+        shown = tuple(report for report, _ in zip(iter_study_reports(folder), range(REPORTED), strict=False))
+        return JobReport(summary=self.summary, studies=shown)
+
+
+def _plan_ready(view: PlanView) -> PlanReady:
+    totals = view.totals
+    return PlanReady(
+        experiments=totals.experiments,
+        files=totals.files,
+        bytes=totals.bytes,
+        refused=totals.refused,
+        skipped=totals.skipped,
+    )
+
+
+def _worst(group: BaseExceptionGroup[XferError]) -> XferError:
+    """Of several errors, the one whose exit code counts."""
+    errors = [error for error in leaves(group) if isinstance(error, XferError)]
+    code = outcome.worst([outcome.code_of(error) for error in errors])
+    return next(error for error in errors if outcome.code_of(error) == code)
+
+
+async def _listen(stop: StopSignal) -> None:
+    """First INT or TERM: stop feeding and drain. Second: cancel what is in flight."""
+    if sys.platform == "win32":
+        return
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for signum in signals:
+            if stop.is_feeding:
+                stop.request(StopReason(kind=StopKind.SIGNAL, signum=int(signum)))
+            else:
+                stop.hard()

@@ -1,0 +1,208 @@
+"""From the last answered bundle to a prearchive session whose every file was seen: barrier, build, gate.
+
+    sent → build → list every file of every scan → missing or torn? send those again → build …   three rounds at most
+
+``action=build`` and never ``action=commit``: on auto-archive projects, the default, commit archives (IMP 4.2).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from xferengine.errors import Ambiguous, Conflict, ProtocolViolation, RemoteError, ServerFault, XferError
+from xferengine.jobs.engine import Engine, StudyStopped
+from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
+from xferengine.jobs.study_send import Sender
+from xferengine.manifest import evidence, studies, units
+from xferengine.manifest.evidence import Seen
+from xferengine.manifest.rows import StudyRow
+from xferengine.model.events import Notice
+from xferengine.model.states import StudyState
+from xferengine.xnat.faults import SessionLocked
+from xferengine.xnat.prearchive import RowRef
+
+ROUNDS = 3
+SETTLE_S = 2.0
+"""First pause before a build after a lost answer: the server may still be storing what it was sent."""
+
+
+class Closer:
+    """Takes one study from SENT to GATED.
+
+    Cancellation: the manifest keeps the last step reached; each step can be done again.
+    """
+
+    def __init__(self, engine: Engine, study: StudyRow, sender: Sender) -> None:
+        self._engine = engine
+        self._id = study.id
+        self._sender = sender
+
+    async def close(self) -> StudyRow:
+        """Build, compare, send again what is missing; return the study in state GATED.
+
+        Raises:
+            StudyStopped: nothing of it is kept by the server, or the row is not ours alone.
+            Drained: a stop was asked for.
+        """
+        while True:
+            study = await self._get()
+            if not study.row_uri:
+                raise StudyStopped(await self._all_refused())
+            self._engine.check_feeding()
+            await self._build(study)
+            again = await self._gate(study)
+            if not again:
+                return await self._finish()
+            if study.round >= ROUNDS:
+                return await self._give_up_missing()
+            await self._engine.manifest.write(
+                lambda con, n=study.round + 1: studies.set_state(con, self._id, StudyState.SENDING, round=n)
+            )
+            await self._sender.send()
+
+    async def _get(self) -> StudyRow:
+        return await self._engine.manifest.read(lambda con: studies.get(con, self._id))
+
+    async def _all_refused(self) -> XferError:
+        count = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
+        return Conflict(
+            f"the server kept none of {count} instances: a series filter or script of the site refuses them"
+        )
+
+    async def _build(self, study: StudyRow) -> None:
+        """Build the session's XML and wait until the row is READY (IMP 4.2, 2.2)."""
+        engine, ref = self._engine, row_ref(study)
+        pause = SETTLE_S
+        if not study.settled:
+            await engine.clock.sleep(pause)
+        waited, attempt = 0.0, 0
+        while waited < engine.settings.timeouts.think_commit_s:
+            attempt += 1
+            await self._order_build(ref, attempt)
+            row = await row_status(engine, ref)
+            if row is None:
+                raise StudyStopped(
+                    Conflict("its prearchive session is gone: someone else archived, moved or deleted it")
+                )
+            stage = stage_of(row)
+            if stage is Stage.READY:
+                await engine.manifest.write(
+                    lambda con: studies.set_state(con, self._id, StudyState.BUILT, settled=True)
+                )
+                return
+            if stage is Stage.ERROR and attempt > 1:
+                raise StudyStopped(await self._reason(ref, "the server could not build the session"))
+            await engine.clock.sleep(pause)
+            waited += pause
+            pause = min(pause * 1.5, 15.0)
+            engine.check_feeding()
+        raise StudyStopped(ServerFault("the prearchive session stays busy: build was asked for again and again"))
+
+    async def _order_build(self, ref: RowRef, attempt: int) -> None:
+        """Ask for a build; a lost or refused answer is no finding, the row's status is looked at afterwards."""
+        engine = self._engine
+        async with engine.lanes.commit.slot() as slot:
+            try:
+                if attempt % 8 == 0:
+                    # A lock that outlives its worker (a restarted server) yields only to this (IMP 4.4).
+                    await engine.client.prearchive.rebuild([ref], override_lock=True)
+                else:
+                    await engine.client.prearchive.build(ref)
+            except (SessionLocked, Ambiguous) as error:
+                slot.failed(error)
+                engine.emit(Notice(level="info", text=f"build: {error.kind}, looking at the row"))
+
+    async def _reason(self, ref: RowRef, what: str) -> XferError:
+        log = await self._engine.client.prearchive.last_log(ref)
+        return ServerFault(f"{what}; its last log entry is in the prearchive ({len(log)} characters)")
+
+    async def _gate(self, study: StudyRow) -> bool:
+        """Compare all listings with the manifest; True when something was planned again."""
+        engine, ref = self._engine, row_ref(study)
+        await engine.manifest.write(lambda con: evidence.forget_stored(con, self._id))
+        rewritten = 0
+        again: list[int] = []
+        async with engine.lanes.listing.slot():
+            places = await engine.client.prearchive.resources(ref)
+        for place in places:
+            if place.category != "scans":
+                continue
+            async with engine.lanes.listing.slot():
+                listing = await engine.client.prearchive.scan_files(ref, place.cat_id, place.label)
+            seen = await engine.manifest.write(lambda con, names=listing: evidence.take_listing(con, self._id, names))
+            rewritten += seen.rewritten
+            again += await self._judge(study, ref, place.cat_id, seen)
+        return await self._plan_again(study, again, rewritten)
+
+    async def _judge(self, study: StudyRow, ref: RowRef, scan: str, seen: Seen) -> list[int]:
+        """Torn or doubled entries: delete that scan and send it whole; names of others: not ours to delete."""
+        engine = self._engine
+        if seen.foreign and not (study.resent or seen.torn) and engine.spec.existing_row != "join":
+            raise StudyStopped(
+                Conflict(f"scan {scan} holds {len(seen.foreign)} files that this job did not send: another sender?")
+            )
+        if not seen.torn and not (seen.foreign and study.resent and study.owned):
+            return []
+        if not study.owned:
+            return seen.torn
+        if study.round >= ROUNDS:
+            raise StudyStopped(
+                Conflict(
+                    f"scan {scan} holds {len(seen.foreign)} foreign and {len(seen.torn)} damaged files, in every round"
+                )
+            )
+        ids = await engine.manifest.read(lambda con: evidence.series_files(con, self._id, seen.series))
+        async with engine.lanes.commit.slot():
+            await engine.client.prearchive.delete_scan(ref, scan)
+        return ids or seen.torn
+
+    async def _plan_again(self, study: StudyRow, again: list[int], rewritten: int) -> bool:
+        def write(con: sqlite3.Connection) -> tuple[int, int]:
+            missing = con.execute(
+                "SELECT count(*) FROM file WHERE study_id=? AND state='sent'", (self._id,)
+            ).fetchone()[0]
+            if study.round < ROUNDS and missing:
+                units.resend(con, self._id, None)
+            if again:
+                units.resend(con, self._id, again)
+            return missing, len(again)
+
+        missing, damaged = await self._engine.manifest.write(write)
+        if missing or damaged:
+            self._engine.emit(
+                Notice(level="warning", text=f"study {study.study_uid}: {missing} files missing and {damaged} to be"
+                       f" replaced in the prearchive (round {study.round + 1} of {ROUNDS})")
+            )  # fmt: skip
+        if rewritten and study.round == 0:
+            self._engine.emit(
+                Notice(level="info", text=f"study {study.study_uid}: the server rewrote headers of {rewritten} files")
+            )
+        return bool(missing or damaged)
+
+    async def _finish(self) -> StudyRow:
+        lost = await self._engine.manifest.read(
+            lambda con: con.execute(
+                "SELECT count(*) FROM file WHERE study_id=? AND (state='planned'"
+                " OR (state='failed' AND note LIKE 'SourceChanged%'))",
+                (self._id,),
+            ).fetchone()[0]
+        )
+        if lost:
+            raise StudyStopped(
+                ProtocolViolation(f"{lost} files changed or vanished on disk while being sent: the session is left in"
+                                  " the prearchive; restore the files and run: xferengine jobs retry")
+            )  # fmt: skip
+        await self._engine.manifest.write(lambda con: studies.set_state(con, self._id, StudyState.GATED))
+        return await self._get()
+
+    async def _give_up_missing(self) -> StudyRow:
+        """Three rounds accepted and not kept: that is a refusal without an error (design 6)."""
+        refused = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
+        study = await self._get()
+        kept = await self._engine.manifest.read(lambda con: studies.file_counts(con, self._id).get("stored", 0))
+        if not kept:
+            raise StudyStopped(RemoteError(f"the server kept none of {refused} instances it accepted"))
+        self._engine.emit(
+            Notice(level="warning", text=f"study {study.study_uid}: {refused} instances refused by the server")
+        )
+        return await self._finish()

@@ -1,0 +1,51 @@
+"""Lines of a job's report, read from its manifest in bounded memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from xferengine.jobs.spec import StudyReport
+from xferengine.manifest import studies
+from xferengine.manifest.rows import StudyRow
+from xferengine.manifest.schema import connect, mapped
+
+
+def iter_study_reports(folder: Path) -> Iterator[StudyReport]:
+    """Yield one report line per session of the job in ``folder``, by label (blocking)."""
+    path = folder / "manifest.db"
+    con = connect(path, readonly=True)
+    try:
+        with mapped(path):
+            for study in studies.iter_all(con):
+                yield _line(con, study)
+    finally:
+        con.close()
+
+
+def _line(con: sqlite3.Connection, study: StudyRow) -> StudyReport:
+    counts = studies.file_counts(con, study.id)
+
+    def number(*states: str) -> int:
+        return sum(counts.get(state, 0) for state in states)
+
+    return StudyReport(
+        paths=tuple(studies.folders(con, study.id)),
+        study_uid=study.study_uid,
+        project=study.project,
+        subject=study.subject,
+        session=study.session,
+        state=str(study.state),
+        url=study.archive_uri or study.row_uri,
+        files=study.files,
+        bytes=study.bytes,
+        sent=number("sent", "stored", "verified"),
+        verified=number("verified"),
+        present=number("present"),
+        refused=number("refused"),
+        failed=number("failed"),
+        verified_by=study.verified_by,
+        error=study.error,
+        detail=study.detail,
+    )

@@ -1,0 +1,85 @@
+"""The verb ``upload``: many studies side by side, biggest first, until nothing is open or a stop is asked for."""
+
+from __future__ import annotations
+
+import anyio
+
+from xferengine.errors import Disposition, XferError
+from xferengine.jobs.engine import Drained, Engine
+from xferengine.jobs.study import StudyRun
+from xferengine.manifest import studies
+from xferengine.manifest.rows import StudyRow
+
+
+class UploadRun:
+    """Runs all open studies of the manifest.
+
+    At most ``studies_in_flight`` are under way; what waits is in the manifest, not in memory.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._active: set[int] = set()
+        self._started = 0
+        self._changed = anyio.Event()
+
+    async def run(self) -> None:
+        """Work until no study is open, or the stop signal ends the feeding and what is in flight has ended.
+
+        Raises:
+            XferError: of disposition FATAL; the rest was cancelled and stands in the manifest.
+        """
+        async with anyio.create_task_group() as tg:
+            while self._engine.stop.is_feeding:
+                room = self._engine.settings.pool.studies_in_flight - len(self._active)
+                rows = await self._next(room) if room > 0 else []
+                if not rows and not self._active:
+                    return
+                for row in rows:
+                    self._active.add(row.id)
+                    self._started += 1
+                    tg.start_soon(self._one, row, self._started, name=f"study-{row.id}")
+                if self._active and (not rows or len(rows) >= room):
+                    self._changed = anyio.Event()
+                    await self._wait_change()
+
+    async def _next(self, room: int) -> list[StudyRow]:
+        return await self._engine.manifest.read(lambda con: studies.next_open(con, set(self._active), room))
+
+    async def _wait_change(self) -> None:
+        """Wait until a study ends or a stop is asked for."""
+        async with anyio.create_task_group() as tg:
+
+            async def stop() -> None:
+                await self._engine.stop.wait()
+                tg.cancel_scope.cancel()
+
+            tg.start_soon(stop)
+            await self._changed.wait()
+            tg.cancel_scope.cancel()
+
+    async def _one(self, row: StudyRow, priority: int) -> None:
+        try:
+            await StudyRun(self._engine, row, priority).run()
+        except* Drained:
+            pass
+        except* XferError as group:
+            await self._judge(row, group)
+        finally:
+            self._active.discard(row.id)
+            self._changed.set()
+
+    async def _judge(self, row: StudyRow, group: BaseExceptionGroup[XferError]) -> None:
+        """An error that is not about the job ends its study only."""
+        errors = [error for error in leaves(group) if isinstance(error, XferError)]
+        fatal = [error for error in errors if error.disposition is Disposition.FATAL]
+        if fatal:
+            raise fatal[0]
+        await StudyRun(self._engine, row, 0).stop(errors[0])
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the single errors of a (nested) group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

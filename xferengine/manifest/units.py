@@ -1,0 +1,129 @@
+"""Operations on units and attempts: forming a bundle leases it, in one commit, before its first byte."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+
+from xferengine.manifest.rows import FileRow, UnitRow, file_row
+from xferengine.model.states import FileState, UnitState
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def form(con: sqlite3.Connection, study_id: int, max_bytes: int, max_files: int) -> UnitRow | None:
+    """Take the next unsent files of a study, in series order, as a leased unit; None when nothing is left.
+
+    A file larger than ``max_bytes`` becomes a unit of its own.
+    """
+    rows = con.execute(
+        "SELECT * FROM file WHERE study_id=? AND state='planned' AND unit_id IS NULL"
+        " ORDER BY series_order, series_uid, path, offset, id LIMIT ?",
+        (study_id, max_files),
+    ).fetchall()
+    picked: list[FileRow] = []
+    total = 0
+    for row in rows:
+        if picked and total + row["size"] > max_bytes:
+            break
+        picked.append(file_row(row))
+        total += row["size"]
+    if not picked:
+        return None
+    unit_id = (
+        con.execute(
+            "INSERT INTO unit (study_id, state, files, bytes) VALUES (?,?,?,?)",
+            (study_id, str(UnitState.LEASED), len(picked), total),
+        ).lastrowid
+        or 0
+    )
+    con.executemany("UPDATE file SET unit_id=? WHERE id=?", [(unit_id, f.id) for f in picked])
+    attempt_id, number = _attempt(con, unit_id)
+    return UnitRow(
+        id=unit_id, study_id=study_id, attempt_id=attempt_id, attempt=number, files=tuple(picked), bytes=total
+    )
+
+
+def lease_again(con: sqlite3.Connection, unit: UnitRow) -> UnitRow:
+    """Lease a unit for its next attempt; the study is marked as one that was sent more than once."""
+    attempt_id, number = _attempt(con, unit.id)
+    con.execute("UPDATE unit SET state='leased' WHERE id=?", (unit.id,))
+    con.execute("UPDATE study SET resent=1 WHERE id=?", (unit.study_id,))
+    return UnitRow(
+        id=unit.id, study_id=unit.study_id, attempt_id=attempt_id, attempt=number, files=unit.files, bytes=unit.bytes
+    )
+
+
+def _attempt(con: sqlite3.Connection, unit_id: int) -> tuple[int, int]:
+    con.execute("UPDATE unit SET attempts=attempts+1 WHERE id=?", (unit_id,))
+    number = con.execute("SELECT attempts FROM unit WHERE id=?", (unit_id,)).fetchone()[0]
+    row_id = con.execute(
+        "INSERT INTO attempt (unit_id, number, started) VALUES (?,?,?)", (unit_id, number, _now())
+    ).lastrowid
+    return row_id or 0, number
+
+
+def end_attempt(con: sqlite3.Connection, attempt_id: int, outcome: str, bytes_sent: int, detail: str = "") -> None:
+    """Write how an attempt ended; ``bytes_sent`` are body bytes that the network took."""
+    con.execute(
+        "UPDATE attempt SET ended=?, outcome=?, bytes_sent=?, detail=? WHERE id=?",
+        (_now(), outcome, bytes_sent, detail[:500], attempt_id),
+    )
+
+
+def finish(con: sqlite3.Connection, unit: UnitRow, crcs: dict[int, int]) -> None:
+    """Mark a unit's files as sent; ``crcs`` maps positions in ``unit.files`` to CRC-32 values."""
+    con.execute("UPDATE unit SET state='done' WHERE id=?", (unit.id,))
+    con.executemany(
+        "UPDATE file SET state='sent', crc32=coalesce(?, crc32) WHERE id=? AND state='planned'",
+        [(crcs.get(i), f.id) for i, f in enumerate(unit.files)],
+    )
+
+
+def dissolve(con: sqlite3.Connection, unit: UnitRow) -> None:
+    """Give a unit up: its unsent files can be formed into others."""
+    con.execute("UPDATE unit SET state='failed' WHERE id=?", (unit.id,))
+    con.execute("UPDATE file SET unit_id=NULL WHERE unit_id=? AND state='planned'", (unit.id,))
+    con.execute("UPDATE study SET resent=1 WHERE id=?", (unit.study_id,))
+
+
+def recover(con: sqlite3.Connection) -> int:
+    """At the start of a run: units that a dead run had leased go back; return how many.
+
+    Their bytes may be on the server, whole or torn, so the study counts as sent more than once.
+    """
+    con.execute("UPDATE attempt SET outcome='interrupted', ended=? WHERE outcome='leased'", (_now(),))
+    ids = [(row["id"], row["study_id"]) for row in con.execute("SELECT id, study_id FROM unit WHERE state='leased'")]
+    for unit_id, study_id in ids:
+        con.execute("UPDATE unit SET state='failed' WHERE id=?", (unit_id,))
+        con.execute("UPDATE file SET unit_id=NULL WHERE unit_id=? AND state='planned'", (unit_id,))
+        con.execute("UPDATE study SET resent=1, settled=0 WHERE id=?", (study_id,))
+    return len(ids)
+
+
+def resend(con: sqlite3.Connection, study_id: int, ids: list[int] | None) -> int:
+    """Plan files again that were sent (``None``: all that were sent and never seen); return how many."""
+    if ids is None:
+        cursor = con.execute(
+            "UPDATE file SET state='planned', unit_id=NULL WHERE study_id=? AND state='sent'", (study_id,)
+        )
+        count = cursor.rowcount
+    else:
+        con.executemany("UPDATE file SET state='planned', unit_id=NULL WHERE id=?", [(i,) for i in ids])
+        count = len(ids)
+    if count:
+        con.execute("UPDATE study SET resent=1 WHERE id=?", (study_id,))
+    return count
+
+
+def has_unsent(con: sqlite3.Connection, study_id: int) -> bool:
+    """Tell whether the study has files that no answered bundle held."""
+    query = "SELECT 1 FROM file WHERE study_id=? AND state=? LIMIT 1"
+    return con.execute(query, (study_id, str(FileState.PLANNED))).fetchone() is not None
+
+
+def resent_bytes(con: sqlite3.Connection) -> int:
+    """Return body bytes of attempts that did not end in success, over all runs of the job."""
+    return con.execute("SELECT coalesce(sum(bytes_sent),0) FROM attempt WHERE outcome NOT IN ('done')").fetchone()[0]

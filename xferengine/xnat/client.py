@@ -1,0 +1,159 @@
+"""One client per server and job: login, retries of what can be repeated, and one object per area of the API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import anyio
+import msgspec
+
+from xferengine.errors import AccessDenied, LoginExpired, RemoteError, SettingsError
+from xferengine.settings.slices import Credentials, ServerConfig, TimeoutConfig
+from xferengine.xnat.archive import Archive
+from xferengine.xnat.experiments import Experiments
+from xferengine.xnat.faults import judge
+from xferengine.xnat.http import HttpTransport, open_http
+from xferengine.xnat.imports import Imports
+from xferengine.xnat.login import Login
+from xferengine.xnat.prearchive import Prearchive
+from xferengine.xnat.projects import Projects
+from xferengine.xnat.resources import Resources
+from xferengine.xnat.site import Site
+from xferengine.xnat.transport import Answer, Request
+
+logger = logging.getLogger(__name__)
+
+
+class Policy(Protocol):
+    """What repeats an idempotent call (``schedule.retry.RetryPolicy`` has this shape)."""
+
+    async def run(self, op: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Call ``op`` until it succeeds or is not worth another try."""
+        ...
+
+
+class Once:
+    """A policy that repeats nothing."""
+
+    async def run(self, op: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Call ``op`` once."""
+        return await op()
+
+
+class Clock(Protocol):
+    """What the heartbeat waits on."""
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+        ...
+
+
+class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What went over the wire so far."""
+
+    requests: int
+    bytes_out: int
+    bytes_in: int
+    logins: int
+
+
+class XnatClient:
+    """Made by ``open_client``."""
+
+    def __init__(self, transport: HttpTransport, login: Login, policy: Policy) -> None:
+        self._transport = transport
+        self._login = login
+        self._policy = policy
+        self.projects = Projects(self.call)
+        self.imports = Imports(self.call)
+        self.prearchive = Prearchive(self.call)
+        self.archive = Archive(self.call)
+        self.experiments = Experiments(self.call)
+        self.resources = Resources(self.call)
+        self.site = Site(self.call)
+
+    @property
+    def user(self) -> str:
+        """Name of the account, as the server knows it."""
+        return self._login.user
+
+    @property
+    def stats(self) -> ClientStats:
+        """Counters since the client was opened."""
+        wire = self._transport
+        return ClientStats(
+            requests=wire.requests, bytes_out=wire.bytes_out, bytes_in=wire.bytes_in, logins=self._login.generation
+        )
+
+    async def call(self, request: Request) -> Answer:
+        """Send a request and judge its answer; an expired login is renewed once, listings are retried by policy.
+
+        Raises:
+            LoginRefused: the renewed login was refused.
+            RemoteError: as ``faults.judge``.
+        """
+        if not request.is_idempotent:
+            return await self._with_login(request)
+        return await self._policy.run(lambda: self._with_login(request))
+
+    async def _with_login(self, request: Request) -> Answer:
+        seen = self._login.generation
+        try:
+            return judge(request, await self._transport.send(request))
+        except LoginExpired:
+            await self._login.renew(seen)
+        try:
+            return judge(request, await self._transport.send(request))
+        except LoginExpired as error:
+            raise AccessDenied("the server asks for a login again right after one", status=error.status) from error
+
+
+@asynccontextmanager
+async def open_client(
+    server: ServerConfig,
+    credentials: Credentials | None,
+    timeouts: TimeoutConfig,
+    *,
+    clock: Clock,
+    policy: Policy | None = None,
+) -> AsyncIterator[XnatClient]:
+    """Log in and return the client; the login is ended when the block is left.
+
+    Raises:
+        SettingsError: no credentials, or an unusable URL.
+        LoginRefused: the server does not take the credentials (asked once).
+        ConnectFailed: no server there.
+    """
+    if credentials is None:
+        raise SettingsError("no credentials for the server; see: xferengine login --help")
+    async with open_http(server, timeouts) as transport:
+        login = Login(transport, credentials)
+        try:
+            await _first_login(login, policy or Once())
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(_heartbeat, login, clock, timeouts.heartbeat_s)
+                yield XnatClient(transport, login, policy or Once())
+                tg.cancel_scope.cancel()
+        finally:
+            await login.leave()
+
+
+async def _first_login(login: Login, policy: Policy) -> None:
+    async def obtain() -> Answer:
+        await login.renew(0)
+        return Answer(status=200, content_type="")
+
+    await policy.run(obtain)
+
+
+async def _heartbeat(login: Login, clock: Clock, every_s: float) -> None:
+    """Touch the login while long bodies are in flight; requests of the job find out by themselves when it fails."""
+    while True:
+        await clock.sleep(every_s)
+        try:
+            await login.touch()
+        except RemoteError as error:
+            logger.info("heartbeat: %s", error.kind)

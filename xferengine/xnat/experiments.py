@@ -1,0 +1,115 @@
+"""Experiments of the archive: by label, their scans, their catalogs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from xferengine.errors import NotFound, ProtocolViolation, Rejected
+from xferengine.xnat import wire
+from xferengine.xnat.transport import Call, Request
+
+_COLUMNS = "ID,label,project,subject_label,xsiType,URI"
+
+
+class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a project's experiments."""
+
+    accession: str
+    label: str
+    project: str
+    subject_label: str
+    xsi_type: str
+
+    @property
+    def uri(self) -> str:
+        """``/data/experiments/ACCESSION``."""
+        return f"/data/experiments/{self.accession}"
+
+
+class CatalogRef(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource of one scan."""
+
+    scan: str
+    resource: str
+    """Label, or the numeric id of an unlabelled one."""
+    file_count: int
+
+
+class Experiments:
+    """Archived sessions."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def list_experiments(self, project: str, label: str = "") -> list[ExperimentInfo]:
+        """Return the experiments of a project, with ``label`` only that one (if the server filters by it)."""
+        query = [("columns", _COLUMNS), ("format", "json")]
+        if label:
+            query.append(("label", label))
+        request = Request(method="GET", segments=("data", "projects", project, "experiments"), query=tuple(query))
+        return [info for row in wire.table(await self._call(request)) if (info := _info(row)) is not None]
+
+    async def find(self, project: str, label: str) -> ExperimentInfo | None:
+        """Return the experiment of that label (case does not count), or None.
+
+        Looks into the project's table: a GET of an unknown experiment can answer with its parent (FIL 1.1).
+        """
+        wanted = label.casefold()
+        exact = [info for info in await self.list_experiments(project, label) if info.label.casefold() == wanted]
+        return exact[0] if exact else None
+
+    async def catalog_refs(self, accession: str) -> list[CatalogRef]:
+        """Return every resource of every scan of an experiment.
+
+        Raises:
+            NotFound: no such experiment for this account.
+        """
+        request = Request(
+            method="GET",
+            segments=("data", "experiments", accession, "resources"),
+            query=(("all", "true"), ("format", "json")),
+        )
+        refs: list[CatalogRef] = []
+        for row in wire.table(await self._call(request)):
+            if row.get("category") == "scans" and row.get("cat_id"):
+                name = row.get("label") or row.get("xnat_abstractresource_id", "")
+                refs.append(
+                    CatalogRef(scan=row["cat_id"], resource=name, file_count=wire.number(row.get("file_count", "")))
+                )
+        return refs
+
+    async def iter_catalog(self, accession: str, ref: CatalogRef) -> AsyncIterator[list[wire.CatalogEntry]]:
+        """Yield the entries of one resource in lists.
+
+        The catalog document carries SOP Instance UIDs (IMP 7). Where it cannot be had, the files listing stands in;
+        it has names and digests only.
+        """
+        base = ("data", "experiments", accession, "scans", ref.scan, "resources", ref.resource)
+        try:
+            entries = wire.catalog(await self._call(Request(method="GET", segments=base, query=(("format", "xml"),))))
+        except (NotFound, Rejected, ProtocolViolation):
+            entries = await self._listing(base)
+        for piece in wire.chunked(entries):
+            yield piece
+
+    async def _listing(self, base: tuple[str, ...]) -> list[wire.CatalogEntry]:
+        request = Request(method="GET", segments=(*base, "files"), query=(("format", "json"),))
+        return [
+            wire.CatalogEntry(name=entry.name, uid="", digest=entry.digest)
+            for entry in wire.files(await self._call(request))
+        ]
+
+
+def _info(row: wire.Row) -> ExperimentInfo | None:
+    accession, label = row.get("ID", ""), row.get("label", "")
+    if not accession or not label:
+        return None
+    return ExperimentInfo(
+        accession=accession,
+        label=label,
+        project=row.get("project", ""),
+        subject_label=row.get("subject_label", ""),
+        xsi_type=row.get("xsiType", ""),
+    )

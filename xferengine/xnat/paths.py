@@ -1,0 +1,119 @@
+"""Paths: how segments are quoted, how the server's own URIs are read, what may reach a log."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote, urlsplit
+
+from xferengine.errors import ProtocolViolation
+
+RAW = "!$&'()*,=:@~-._"
+"""Characters that stand raw in a segment: XNAT would keep the escape text itself as the name (FIL 9.3)."""
+
+_WORDS = frozenset(
+    {"data", "xapi", "archive", "prearchive", "projects", "subjects", "experiments", "scans", "resources", "files"}
+    | {"services", "import", "JSESSION", "auth", "users", "username", "siteConfig", "buildInfo", "validate-archive"}
+    | {"rebuild", "move", "delete", "logs", "last", "prearchive_code", "DICOM"}
+)
+_TIMESTAMP = re.compile(r"\d{8}_\d{6}(\d{3})?(_\w+)?\Z")
+
+
+def quote_path(segments: tuple[str, ...]) -> str:
+    """Return ``/a/b`` with each segment quoted once.
+
+    Raises:
+        ProtocolViolation: a segment that no URL can carry to XNAT (``%``, ``;``, a slash, control characters, dots).
+    """
+    for segment in segments:
+        if not segment or segment in {".", ".."} or any(c in "%;/\\" or ord(c) < 32 for c in segment):
+            raise ProtocolViolation("a name cannot be carried in a URL to XNAT")
+    return "".join("/" + quote(segment, safe=RAW) for segment in segments)
+
+
+def redact(segments: tuple[str, ...]) -> str:
+    """Return a path for logs: known words stay, labels and ids become ``*``."""
+    return "/" + "/".join(segment if segment in _WORDS else "*" for segment in segments)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RowRef:
+    """One prearchive session: project, server timestamp, folder."""
+
+    project: str
+    timestamp: str
+    folder: str
+
+    @property
+    def uri(self) -> str:
+        """``/data/prearchive/projects/P/TS/FOLDER``."""
+        return f"/data/prearchive/projects/{self.project}/{self.timestamp}/{self.folder}"
+
+    @property
+    def src(self) -> str:
+        """The form that ``src=`` takes (IMP 3.1)."""
+        return self.uri.removeprefix("/data")
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Path segments."""
+        return ("data", "prearchive", "projects", self.project, self.timestamp, self.folder)
+
+    @staticmethod
+    def parse(uri: str) -> RowRef:
+        """Read a row's URI.
+
+        Raises:
+            ProtocolViolation: it is none.
+        """
+        row = parse_uri(uri).row
+        if row is None:
+            raise ProtocolViolation("the server names a prearchive session in an unknown form")
+        return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedUri:
+    """A URI of an import or archive answer (IMP 1.7).
+
+    ``row`` is set for prearchive URIs; ``folder`` is the session's folder or label.
+    """
+
+    text: str
+    project: str
+    folder: str
+    row: RowRef | None = None
+    is_archive: bool = False
+
+
+def _parts(text: str) -> list[str]:
+    path = urlsplit(text).path if "://" in text else text
+    parts = [part for part in path.split("/") if part]
+    clean = all(part not in {".", ".."} and not any(ord(c) < 32 or c == "\\" for c in part) for part in parts)
+    if not clean or len(text) > 2000:
+        raise ProtocolViolation("the server answers with an unusable URI")
+    return parts[1:] if parts and parts[0] in {"data", "REST"} else parts
+
+
+def parse_uri(text: str) -> ImportedUri:
+    """Read one URI of an answer; the ``/data`` prefix may be missing.
+
+    Raises:
+        ProtocolViolation: no form that IMP 1.7 knows.
+    """
+    parts = _parts(text.strip())
+    if len(parts) == 5 and parts[:2] == ["prearchive", "projects"] and _TIMESTAMP.match(parts[3]):
+        row = RowRef(unquote(parts[2]), parts[3], unquote(parts[4]))
+        return ImportedUri(text=row.uri, project=row.project, folder=row.folder, row=row)
+    if parts[:2] == ["archive", "projects"] and "experiments" in parts and len(parts) in {5, 7}:
+        path = "/data/" + "/".join(parts)
+        return ImportedUri(text=path, project=unquote(parts[2]), folder=unquote(parts[-1]), is_archive=True)
+    if parts[:2] == ["xapi", "direct-archive"] and len(parts) == 5:
+        return ImportedUri(text="/" + "/".join(parts), project=unquote(parts[2]), folder=unquote(parts[4]))
+    raise ProtocolViolation("the server answers with a URI of an unknown form")
+
+
+def parse_uri_list(text: str) -> tuple[ImportedUri, ...]:
+    """Read an answer of type ``text/uri-list``; nothing at all means that nothing was stored (IMP 1.7)."""
+    lines = dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())
+    return tuple(parse_uri(line) for line in lines)

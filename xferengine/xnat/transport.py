@@ -1,0 +1,107 @@
+"""Neutral shapes of a request and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+class Body(Protocol):
+    """A request body that can be sent again: every ``chunks()`` begins at byte 0."""
+
+    @property
+    def content_length(self) -> int | None:
+        """Exact number of bytes, or None for a chunked body (XNAT takes that for ``application/zip`` only, IMP 1.1)."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """Bare media type; XNAT compares it with its parameters (IMP 1.1)."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the bytes from the first one on."""
+        ...
+
+
+class BytesBody:
+    """A small body in memory."""
+
+    def __init__(self, data: bytes, content_type: str) -> None:
+        self._data = data
+        self.content_type = content_type
+
+    @property
+    def content_length(self) -> int:
+        """Number of bytes."""
+        return len(self._data)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield everything at once."""
+        yield self._data
+
+
+class Kind(StrEnum):
+    """What a request costs and what a lost answer means."""
+
+    LISTING = "listing"
+    """Reads; can be repeated at will."""
+    IMPORT = "import"
+    """Sends instances under fixed names; repeating overwrites, so only a lost answer needs a look first."""
+    COMMIT = "commit"
+    """Build, archive, delete, move: after a lost answer only a look tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One request.
+
+    Attributes:
+        segments: decoded path segments below the server's base URL; quoting is the transport's business.
+        query: pairs in order; every key has a value (IMP 0: a key without ``=`` is a server error).
+        ok: statuses that are answers, not errors.
+        html_ok: an HTML body with status 200 is an answer.
+    """
+
+    method: str
+    segments: tuple[str, ...]
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Body | None = None
+    kind: Kind = Kind.LISTING
+    ok: frozenset[int] = frozenset({200, 201})
+    html_ok: bool = False
+    limit_bytes: int = 64 << 20
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the client may repeat it by itself."""
+        return self.kind is Kind.LISTING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole, judged answer."""
+
+    status: int
+    content_type: str
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def text(self) -> str:
+        """Body as text; XNAT declares Latin-1 on strings and writes UTF-8 in tables (FIL 0)."""
+        try:
+            return self.body.decode("utf-8")
+        except UnicodeDecodeError:
+            return self.body.decode("latin-1")
+
+
+class Call(Protocol):
+    """Whatever can carry a request to the server and bring back a judged answer."""
+
+    async def __call__(self, request: Request) -> Answer:
+        """Send and judge."""
+        ...
