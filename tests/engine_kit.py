@@ -18,7 +18,7 @@ from xferengine.settings.slices import Credentials, PoolConfig, RetryConfig, Ser
 
 SMALL = CohortShape(sessions=3, series=2, instances=4, instance_bytes=6000)
 
-FAST_RETRY = RetryConfig(base_s=0.01, cap_s=0.05, breaker_probe_s=0.01, give_up_after_s=5.0)
+FAST_RETRY = RetryConfig(base_s=0.01, cap_s=0.05, breaker_probe_s=0.01, give_up_after_s=5.0, settle_s=0.02, poll_s=0.01)
 SMALL_POOL = PoolConfig(bundle_bytes=20_000, bundle_files_max=3, grace_s=5.0)
 
 

@@ -343,6 +343,13 @@ class TestResult:
         assert (world.resource_dir(resource) / "a.txt").read_text() == "one"
         assert resource.file_count == 1
 
+    async def test_fields_of_a_commit_reach_the_experiment(self, client):
+        """IMP 4.2: a JSON body with schema paths."""
+        (uri,) = await client.send(zipped(instances(1)), WHO)
+        body = json.dumps({"xnat:mrSessionData/note": "seen", "VISIT": "v1"}).encode()
+        await client.call("POST", f"{uri}?action=commit&AA=true", body, "application/json")
+        assert client.core.world.find_experiment("P", "L").fields["note"] == "seen"
+
     async def test_checksums_off(self, client):
         client.core.world.checksums = False
         await archived(client)

@@ -88,27 +88,9 @@ def test_clear():
 
 
 def test_switches_make_a_config():
-    config = parse_switches(
-        [
-            "--port",
-            "0",
-            "--project",
-            "A",
-            "--project",
-            "B",
-            "--fault",
-            "unavailable:nth=3",
-            "--seed",
-            "7",
-            "--instance-ms",
-            "2",
-            "--instance-lock-ms",
-            "0.1",
-            "--request-ms",
-            "1",
-            "--script-rewrite",
-        ]
-    )
+    faulty = ["--fault", "unavailable:nth=3", "--seed", "7", "--script-rewrite"]
+    slow = ["--instance-ms", "2", "--instance-lock-ms", "0.1", "--request-ms", "1"]
+    config = parse_switches(["--port", "0", "--project", "A", "--project", "B", *faulty, *slow])
     assert (config.port, config.projects, config.faults, config.seed) == (0, ("A", "B"), ("unavailable:nth=3",), 7)
     assert (config.instance_ms, config.instance_lock_ms, config.request_ms) == (2.0, 0.1, 1.0)
     assert config.script.rewrite

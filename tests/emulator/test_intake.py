@@ -178,6 +178,19 @@ class TestNames:
         stored = (client.core.folder_of(client.row(uri)) / "SCANS/4/DICOM/x.dcm").read_bytes()
         assert stored == bytes(128) + data[128:]
 
+    async def test_objects_without_preamble_get_one(self, client):
+        """IMP 7: the file meta group is written anew."""
+        whole = dicom(1)
+        meta_length = int.from_bytes(whole[140:144], "little")
+        bare, with_meta = whole[144 + meta_length :], whole[132:]
+        for name, data in (("bare.dcm", bare), ("meta.dcm", with_meta)):
+            (uri,) = await client.send(zipped([(name, data)]), WHO)
+            path = client.core.folder_of(client.row(uri)) / "SCANS/4/DICOM" / name
+            stored = pydicom.dcmread(path)
+            assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+            assert stored.SOPInstanceUID == stored.file_meta.MediaStorageSOPInstanceUID == sop_uid(1)
+            assert path.read_bytes().endswith(data)
+
     async def test_big_objects_are_streamed(self, tmp_path):
         async with open_client(tmp_path, in_body_max_bytes=10_000) as client:
             data = dicom(1, pixels=300_000)

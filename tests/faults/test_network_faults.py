@@ -43,7 +43,7 @@ HEALING = [
 @pytest.mark.parametrize("fault", HEALING)
 async def test_a_passing_fault_costs_time_and_no_data(tmp_path: Path, fault: str) -> None:
     cohort = make_cohort(tmp_path / "in", SMALL)
-    async with open_emulator(EmulatorConfig(projects=("P",), faults=(fault,))) as emulator:
+    async with open_emulator(EmulatorConfig(projects=("P",), faults=(fault,), archive_timeout_s=0.2)) as emulator:
         job = Job(emulator, spec_for(emulator, tmp_path / "in"), settings_for(emulator, tmp_path / "state"))
         summary = await job.run()
         assert emulator.faults.hits, "the fault never struck"

@@ -31,6 +31,14 @@ class _OneLine(logging.Formatter):
         return "\n  ".join(for_terminal(line) for line in super().format(record).splitlines())
 
 
+class _FileHandler(logging.StreamHandler[IO[str]]):
+    """Writes to a log file that it owns."""
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
 class _TerminalHandler(logging.Handler):
     """Warnings for a person, above the progress bars."""
 
@@ -59,10 +67,10 @@ def set_up_logging(terminal: Terminal, *, debug: bool = False) -> None:
 
 def _file_handler(path: Path) -> logging.Handler:
     try:
-        stream: IO[str] = open(path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115 - closed by close_logging
+        stream = open(path, "a", encoding="utf-8", opener=_private)  # noqa: SIM115 - closed by its handler
     except OSError as error:
         raise SettingsError(f"--log-file: {path} cannot be written: {error.strerror}", path=str(path)) from error
-    handler = logging.StreamHandler(stream)
+    handler = _FileHandler(stream)
     handler.setFormatter(_OneLine(_FORMAT, "%Y-%m-%dT%H:%M:%SZ"))
     return handler
 
@@ -74,11 +82,9 @@ def _private(path: str, flags: int) -> int:
 def close_logging() -> None:
     """Take our handlers off again and close the log file."""
     for handler in list(LOGGER.handlers):
-        LOGGER.removeHandler(handler)
-        stream = handler.stream if isinstance(handler, logging.StreamHandler) else None
-        handler.close()
-        if stream is not None:
-            stream.close()
+        if isinstance(handler, _FileHandler | _TerminalHandler):
+            LOGGER.removeHandler(handler)
+            handler.close()
 
 
 def log_event(event: Event) -> None:

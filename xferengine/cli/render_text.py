@@ -54,7 +54,7 @@ def _session_table(plan: PlanView, width: int) -> list[str]:
     columns = [
         *([Column(title="PROJECT", grows=True)] if with_project else []),
         Column(title="SESSION", grows=True, least=16),
-        Column(title="SUBJECT", grows=True, least=10),
+        Column(title="SUBJECT", grows=True, least=8),
         Column(title="SERIES", right=True),
         Column(title="FILES", right=True),
         Column(title="SIZE", right=True),
@@ -155,10 +155,10 @@ def job_lines(rows: Sequence[Sequence[str]], width: int) -> list[str]:
         Column(title="JOB"),
         Column(title="VERB"),
         Column(title="STATE"),
-        Column(title="PROJECT", grows=True, least=10),
+        Column(title="PROJECT", grows=True, least=8),
         Column(title="SESSIONS", right=True),
         Column(title="UPDATED"),
-        Column(title="SERVER", grows=True, least=14),
+        Column(title="SERVER", grows=True, least=12),
     ]
     if not rows:
         return ["There are no jobs here."]

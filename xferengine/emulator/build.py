@@ -71,7 +71,9 @@ async def scan_session(core: Core, row: PrearcRow) -> SessionModel | None:
             await anyio.lowlevel.checkpoint()
     model = scan.session(project=row.project, subject=row.subject, label=row.name, uid=row.tag)
     if model is not None:
-        model.fields = {key: value for key, value in row.fields.items() if ":" in key}
+        # "xnat:petSessionData/tracer/name" of a commit (IMP 4.2) becomes a field of the experiment.
+        paths = ((key.partition("/")[2], value) for key, value in row.fields.items() if ":" in key)
+        model.fields = {path.replace("/", "_"): value for path, value in paths if path}
     return model
 
 

@@ -95,7 +95,7 @@ def _read(data: bytes | memoryview, *, complete: bool) -> Header:
         return _read_slowly(data, complete=complete)
     header = Header()
     try:
-        _walk(data, start, header, explicit=syntax != _IMPLICIT)
+        _walk(data, start, header, explicit=syntax != _IMPLICIT, complete=complete)
     except Unreadable:
         return _read_slowly(data, complete=complete)  # it says DICM: an odd encoding, e.g. a wrong transfer syntax
     return header
@@ -126,8 +126,8 @@ def _read_meta(data: bytes | memoryview) -> tuple[str, int]:
     return syntax, pos
 
 
-def _walk(data: bytes | memoryview, pos: int, header: Header, *, explicit: bool) -> None:
-    """Walk the top-level elements up to the stop tag. Ending cleanly between two elements is no error."""
+def _walk(data: bytes | memoryview, pos: int, header: Header, *, explicit: bool, complete: bool) -> None:
+    """Walk the top-level elements up to the stop tag. A whole object may end cleanly between two elements."""
     size = len(data)
     last = 0
     found: dict[str, bytes] = {}
@@ -149,6 +149,9 @@ def _walk(data: bytes | memoryview, pos: int, header: Header, *, explicit: bool)
         if (name := _FIELDS.get(tag)) is not None:
             found[name] = bytes(data[pos : pos + length])
         pos += length
+    else:
+        if not complete:
+            raise _Cut
     _fill(header, found)
 
 
@@ -225,11 +228,11 @@ def _read_bare(data: bytes | memoryview, *, complete: bool) -> Header:
     if len(data) < 8:
         raise Unreadable("too short")
     group, element, vr = struct.unpack_from("<HH2s", data, 0)
-    if group == 2:
+    if group in (2, 0x0800):  # a meta group without preamble; group 8 in big endian
         header = _read_slowly(data, complete=complete)
     elif group == 8 and element < 0x0100:
         header = Header()
-        _walk(data, 0, header, explicit=vr.isalpha() and vr.isupper())
+        _walk(data, 0, header, explicit=vr.isalpha() and vr.isupper(), complete=complete)
     else:
         raise Unreadable("not DICOM")
     header.has_preamble = False

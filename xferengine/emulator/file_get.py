@@ -42,9 +42,8 @@ class FileGet:
 
     def routes(self) -> list[Route]:
         """Return the routes inside the `/data` application."""
-        return [
-            (method, tail, call) for tail in FILE_TAILS for method, call in (("GET", self.get), ("DELETE", self.delete))
-        ]
+        calls = (("GET", self.get), ("DELETE", self.delete))
+        return [(method, tail, call) for tail in FILE_TAILS for method, call in calls]
 
     async def get(self, request: Request) -> Response:
         """List files, send one, or send an archive of many."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from xferengine.emulator.bytesource import ContainerError
 from xferengine.emulator.core import Core
 from xferengine.emulator.dicom import Header, NeedMore, Unreadable, read_header
+from xferengine.emulator.filemeta import missing_prefix
 from xferengine.emulator.http import HttpError
 from xferengine.emulator.instances import read_file
 from xferengine.emulator.naming import clean_file_name, scan_folder, template_name
@@ -196,6 +197,10 @@ class Intake:
             incoming.chunks, incoming.size = [data], len(data)
         elif incoming.header.has_preamble:
             _blank_preamble(incoming.chunks)
+        else:
+            prefix = missing_prefix(incoming.header, incoming.chunks[0])
+            incoming.chunks.insert(0, prefix)
+            incoming.size += len(prefix)
         torn = self._core.hooks.torn(row, incoming.name)
         file = self._open(path)
         try:

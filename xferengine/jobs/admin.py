@@ -147,9 +147,7 @@ async def cancel_job(settings: Settings, job_id: str, discard_remote: bool) -> l
             pass
     rows = await remote_rows(settings, row.id)
     if discard_remote and rows:
-        async with open_client(
-            settings.server, settings.credentials, settings.timeouts, clock=SystemClock()
-        ) as client:
+        async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
             for left in rows:
                 await client.prearchive.delete(left.ref)
         gone = await remote_rows(settings, row.id)

@@ -118,7 +118,7 @@ class StudyRun:
     async def _look_at_rows(self, study: StudyRow) -> None:
         """Adopt a row of this job (a run that was killed before its first answer); heed rows of others."""
         engine = self._engine
-        waited, pause = 0.0, 2.0
+        waited, pause = 0.0, engine.settings.retry.settle_s
         while True:
             rows = await study_rows(engine, study)
             ours = [row for row in rows if row.source == engine.source and row.tag in {study.study_uid, ""}]
@@ -137,7 +137,7 @@ class StudyRun:
             engine.check_feeding()
             await engine.clock.sleep(pause)
             waited += pause
-            pause = min(pause * 1.5, 60.0)
+            pause = min(pause * 1.5, 30 * engine.settings.retry.settle_s)
 
     def _adopt(self, con: sqlite3.Connection, uri: str) -> None:
         studies.update(con, self._study.id, row_uri=uri, owned=True, resent=True, settled=False)

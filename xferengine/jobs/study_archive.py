@@ -88,7 +88,8 @@ class Archiver:
     async def _wait(self, study: StudyRow) -> ExperimentInfo:
         """Poll until the row is gone and the experiment readable."""
         engine, ref = self._engine, row_ref(study)
-        pause, waited, orders, gone = 0.25, 0.0, 1, 0
+        poll_s = engine.settings.retry.poll_s
+        pause, waited, orders, gone = poll_s, 0.0, 1, 0
         limit_s = engine.settings.timeouts.think_commit_s * 2
         while waited < limit_s:
             row = await row_status(engine, ref)
@@ -104,7 +105,7 @@ class Archiver:
                     )  # fmt: skip
             elif stage_of(row) in {Stage.CONFLICT, Stage.ERROR}:
                 raise StudyStopped(await self._refusal(study, ref, row.status))
-            elif stage_of(row) in {Stage.READY, Stage.RECEIVING} and waited > 2 * orders:
+            elif stage_of(row) in {Stage.READY, Stage.RECEIVING} and waited > 8 * poll_s * orders:
                 orders += 1
                 if orders > ORDERS:
                     raise StudyStopped(await self._refusal(study, ref, row.status))
@@ -112,7 +113,7 @@ class Archiver:
             engine.check_feeding()
             await engine.clock.sleep(pause)
             waited += pause
-            pause = min(pause * 1.5, 5.0)
+            pause = min(pause * 1.5, 20 * poll_s)
         raise StudyStopped(ServerFault("archiving did not end in time; the server may still be working on it"))
 
     async def _refusal(self, study: StudyRow, ref: RowRef, status: str) -> XferError:
@@ -160,7 +161,7 @@ class Verifier:
             return await self._by_count(study)
         missing = await self._compare(study)
         if missing:
-            await engine.clock.sleep(1.0)
+            await engine.clock.sleep(4 * engine.settings.retry.poll_s)
             missing = await self._compare(study)
         if not missing:
             return await self._final(StudyState.VERIFIED, "uid")

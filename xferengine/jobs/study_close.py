@@ -22,8 +22,6 @@ from xferengine.xnat.faults import SessionLocked
 from xferengine.xnat.prearchive import RowRef
 
 ROUNDS = 3
-SETTLE_S = 2.0
-"""First pause before a build after a lost answer: the server may still be storing what it was sent."""
 
 
 class Closer:
@@ -72,7 +70,7 @@ class Closer:
     async def _build(self, study: StudyRow) -> None:
         """Build the session's XML and wait until the row is READY (IMP 4.2, 2.2)."""
         engine, ref = self._engine, row_ref(study)
-        pause = SETTLE_S
+        pause = engine.settings.retry.settle_s
         if not study.settled:
             await engine.clock.sleep(pause)
         waited, attempt = 0.0, 0
@@ -94,7 +92,7 @@ class Closer:
                 raise StudyStopped(await self._reason(ref, "the server could not build the session"))
             await engine.clock.sleep(pause)
             waited += pause
-            pause = min(pause * 1.5, 15.0)
+            pause = min(pause * 1.5, 8 * engine.settings.retry.settle_s)
             engine.check_feeding()
         raise StudyStopped(ServerFault("the prearchive session stays busy: build was asked for again and again"))
 

@@ -50,6 +50,10 @@ class RetryConfig(Slice):
     """First pause of an open breaker; doubles up to ``cap_s``."""
     give_up_after_s: Positive = 3600.0
     """How long a job waits for a server that is down."""
+    settle_s: Positive = 2.0
+    """First pause before a build after a lost answer: the server may still be storing what it was sent."""
+    poll_s: Positive = 0.25
+    """First pause between two looks at a busy session; grows by half each time, up to 20 times this."""
 
 
 class PoolConfig(Slice):

@@ -12,6 +12,9 @@ from xferengine.errors import BadInput
 UNKNOWN_SIZE = 1 << 62
 """Size of a source whose end has not been met yet."""
 
+SANE_BYTES = 1 << 60
+"""A container that claims a larger member is damaged; also keeps sizes within 63 bits."""
+
 _READ_LIMIT = 1 << 20
 _HAS_PREAD = hasattr(os, "pread")
 _seek_lock = threading.Lock()
@@ -68,7 +71,8 @@ class FileBytes:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """See ``ByteSource``."""
-        return read_fd(self._fd, offset, min(count, max(0, self.size - offset)))
+        count = min(count, self.size - offset)
+        return read_fd(self._fd, offset, count) if count > 0 else b""
 
 
 class MemoryBytes:

@@ -52,8 +52,11 @@ class Walked:
     values: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
     bulk_at: int = -1
     pixel_at: int = -1
+    junk_at: int = -1
+    """Where, behind complete pixels, something begins that is no element: a trailer of the maker, not a cut."""
     is_cut: bool = False
     cut_in_bulk: bool = False
+    pixel_tag: int = 0
     end: int = 0
     """Where the walk stopped."""
 
@@ -119,9 +122,12 @@ class ElementWalk:
         """
         try:
             self._walk(start, only_group)
-        except _Cut:
-            self.found.is_cut = True
-            self.found.cut_in_bulk = self.found.bulk_at >= 0
+        except (_Cut, Unusual) as stop:
+            if self.found.junk_at < 0:
+                if isinstance(stop, Unusual):
+                    raise
+                self.found.is_cut = True
+                self.found.cut_in_bulk = self.found.bulk_at >= 0
         return self.found
 
     def _walk(self, pos: int, only_group: int | None) -> None:  # noqa: C901 - the hot loop, kept in one frame
@@ -158,6 +164,8 @@ class ElementWalk:
             tag = group << 16 | element
             if only_group is not None and group != only_group:
                 break
+            if not vr and found.pixel_at >= 0 and (is_explicit or tag < found.pixel_tag) and found.junk_at < 0:
+                found.junk_at = pos
             if group == 0xFFFE:
                 raise Unusual(pos)
             if tag in wanted:
@@ -183,14 +191,16 @@ class ElementWalk:
             return False
         if not self._buf and data.size == pos:
             return True
-        return self._only_zeros_from(pos)
+        return self._is_padding_from(pos)
 
-    def _only_zeros_from(self, pos: int) -> bool:
-        """True when the rest is zero bytes: padding, as no element has a tag of zeros. Else the data are cut here."""
+    def _is_padding_from(self, pos: int) -> bool:
+        """True when the rest is padding or a trailer, as no element has a tag of zeros. Else the data are cut here."""
         if pos == 0:
             raise Unusual(pos)
         if self._encoding.big_endian and self._data.size - pos == 1:
             raise _Cut  # the first byte of a tag may be zero here
+        if self.found.pixel_at >= 0 and len(self._buf) >= 8:
+            return True  # no element begins with zeros: a trailer behind complete pixels
         while chunk := self._data.read_at(pos, WINDOW_BYTES):
             if chunk.strip(b"\0"):
                 raise _Cut
@@ -203,7 +213,7 @@ class ElementWalk:
             if found.bulk_at < 0:
                 found.bulk_at = pos
             if found.pixel_at < 0 and tag in PIXEL_TAGS:
-                found.pixel_at = pos
+                found.pixel_at, found.pixel_tag = pos, tag
             return
         if length == UNDEFINED:
             return

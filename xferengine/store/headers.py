@@ -114,7 +114,8 @@ def _parse(data: ByteSource, head: bytes, tags: frozenset[int], *, has_magic: bo
         walk = ElementWalk(data, encoding, tags)
         walked = _run_deflated(walk)
         return _Parsed(walked, encoding, syntax, media_class, has_magic, True)
-    encoding = _encoding_of(syntax, data.read_at(meta.end, 8))
+    first = head[meta.end : meta.end + 8]
+    encoding = _encoding_of(syntax, first if len(first) == 8 else data.read_at(meta.end, 8))
     walk = ElementWalk(data, encoding, tags)
     walk.seed(0, head)
     walked = walk.run(meta.end)

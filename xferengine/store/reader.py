@@ -87,7 +87,7 @@ class SourceReader:
         fd = open_source(ref.path)
         try:
             _compare(ref, os.fstat(fd))
-            data = read_fd(fd, 0, ref.size + 1)
+            data = read_fd(fd, 0, ref.size)
             if len(data) != ref.size:
                 raise _changed(ref)
         except OSError as error:

@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xferengine.store.bytesource import UNKNOWN_SIZE, ByteSource, DamagedData, SourceFile
+from xferengine.store.bytesource import SANE_BYTES, UNKNOWN_SIZE, ByteSource, DamagedData, SourceFile
 
 BLOCK_BYTES = 512
 _DRAIN_BYTES = 64 << 20
@@ -54,7 +54,7 @@ def list_tar(data: ByteSource) -> Iterator[TarEntry]:
     with _opened(file) as tar:
         info = _next(tar)
         while info is not None:
-            if info.size < 0 or tar.offset <= info.offset:
+            if not 0 <= info.size < SANE_BYTES or tar.offset <= info.offset:
                 raise DamagedData("a member of it has an impossible size")
             if not info.isdir():
                 is_sparse = info.issparse()

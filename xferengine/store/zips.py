@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from struct import Struct
 
-from xferengine.store.bytesource import ByteSource, DamagedData, PartBytes, SourceFile
+from xferengine.store.bytesource import SANE_BYTES, ByteSource, DamagedData, PartBytes, SourceFile
 from xferengine.store.inflate import RAW, InflateStream
 
 STORED, DEFLATED = 0, 8
@@ -58,6 +58,8 @@ def list_zip(data: ByteSource) -> Iterator[ZipEntry]:
         # zipfile raises BadZipFile, struct.error, ValueError, NotImplementedError … on damaged directories.
         raise DamagedData("its list of members cannot be read: damaged or cut") from error
     for info in infos:
+        if not 0 <= info.file_size < SANE_BYTES or not 0 <= info.header_offset < SANE_BYTES:
+            raise DamagedData("a member of it has an impossible size or place")
         if not info.is_dir():
             yield ZipEntry(
                 info.filename, info.header_offset, info.file_size, bool(info.flag_bits & _ENCRYPTED), info.compress_type

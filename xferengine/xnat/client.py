@@ -26,6 +26,9 @@ from xferengine.xnat.transport import Answer, Request
 
 logger = logging.getLogger(__name__)
 
+LOGINS = 3
+"""How often one request may find its login ended before that counts as a refusal."""
+
 
 class Policy(Protocol):
     """What repeats an idempotent call (``schedule.retry.RetryPolicy`` has this shape)."""
@@ -89,7 +92,7 @@ class XnatClient:
         )
 
     async def call(self, request: Request) -> Answer:
-        """Send a request and judge its answer; an expired login is renewed once, listings are retried by policy.
+        """Send a request and judge its answer; an expired login is renewed, listings are retried by policy.
 
         Raises:
             LoginRefused: the renewed login was refused.
@@ -100,15 +103,14 @@ class XnatClient:
         return await self._policy.run(lambda: self._with_login(request))
 
     async def _with_login(self, request: Request) -> Answer:
-        seen = self._login.generation
-        try:
-            return judge(request, await self._transport.send(request))
-        except LoginExpired:
-            await self._login.renew(seen)
-        try:
-            return judge(request, await self._transport.send(request))
-        except LoginExpired as error:
-            raise AccessDenied("the server asks for a login again right after one", status=error.status) from error
+        for _ in range(LOGINS):
+            seen = self._login.generation
+            try:
+                return judge(request, await self._transport.send(request))
+            except LoginExpired as error:
+                last = error
+                await self._login.renew(seen)
+        raise AccessDenied("the server asks for a login again right after one", status=last.status) from last
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ def test_files_hold_every_session(tmp_path):
     document = json.loads((tmp_path / REPORT_JSON).read_text())
     assert document["summary"]["exit_code"] == 3
     assert [s["study_uid"] for s in document["studies"]] == ["1.2.1", "1.2.2"]
-    rows = list(csv.DictReader((tmp_path / REPORT_CSV).open(newline="")))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / REPORT_CSV).read_text())))
     assert tuple(rows[0]) == COLUMNS
     assert [row["StudyUID"] for row in rows] == ["1.2.1", "1.2.2"]
     assert rows[0]["verified"] == "5"
@@ -81,7 +81,7 @@ def test_files_are_private(tmp_path):
 def test_csv_cells_do_not_run(tmp_path):
     evil = study(paths=("=cmd|' /C calc'!A0", "/b"), subject="@SUM(1)", detail="+1", session="-x")
     write_reports(tmp_path, summary(), lambda: [evil])
-    row = list(csv.reader((tmp_path / REPORT_CSV).open(newline="")))[1]
+    row = list(csv.reader(io.StringIO((tmp_path / REPORT_CSV).read_text())))[1]
     assert not [cell for cell in row if cell[:1] in tuple("=+-@\t\r")]
 
 

@@ -214,7 +214,21 @@ def test_uid_padding_of_any_kind_is_taken_off() -> None:
 def test_zero_padding_behind_the_last_element_is_no_cut() -> None:
     for count in (1, 7, 8, 40_000):
         assert isinstance(scan(sample() + b"\0" * count), ScannedFile)
-    assert isinstance(scan(sample() + b"\0\0\0\0\0\0\0\0\1"), ScanProblem)
+    assert isinstance(scan(sample() + b"\0\0\0\1"), ScanProblem)
+
+
+@pytest.mark.parametrize("encoding", ["explicit", "implicit", "big-endian", "encapsulated"])
+def test_a_trailer_behind_complete_pixels_is_no_cut(encoding: str) -> None:
+    whole = sample(encoding)
+    for trailer in (b"\0" * 8 + b"\1", b"\x08\0\x05\0 made by a scanner, 2024", b"\0\x08\0\x05 made by a scanner"):
+        found = scan(whole + trailer)
+        assert isinstance(found, ScannedFile), trailer
+        assert found.sop_uid == SOP
+    at = whole.index(
+        (0x0020).to_bytes(2, "big" if encoding == "big-endian" else "little")
+        + b"\x0d\0"[:: 1 if encoding != "big-endian" else -1]
+    )
+    assert isinstance(scan(whole[:at] + b"\xff" * 100), ScanProblem)
 
 
 def test_other_files() -> None:
