@@ -2,7 +2,7 @@
 
 import asyncio
 
-from emulator.core_kit import instances, zipped
+from emulator.core_kit import dicom, instances, settle, zipped
 from emulator.http_kit import Browser, open_browser
 
 IMPORT = "/data/services/import?import-handler=DICOM-zip&inbody=true&PROJECT_ID=P&SUBJECT_ID=S&EXPT_LABEL=E"
@@ -104,3 +104,31 @@ async def test_service_time_is_paid_per_instance():
             await site.clock.advance(0.05)
         assert (await task).status == 200
         assert site.clock.elapsed_s >= 0.45
+
+
+async def test_late_arrival_is_lost_while_the_row_is_archived():
+    """IMP 2.2 consequence (b): 200 to the sender, the instance vanishes."""
+    async with open_browser(default_prearchive_code=0) as site:
+        site.site.faults.add("archive-timeout", nth=1, delay_s=100.0)
+        site.site.faults.add("late-lost")
+        uri = (await send(site)).text.strip()
+        task = asyncio.create_task(site.ask("POST", f"{uri}?action=commit&AA=true"))
+        while not any(hit.kind == "archive-timeout" for hit in site.site.faults.hits):
+            await settle(1)
+        late = await site.ask("POST", IMPORT, zipped([("late.dcm", dicom(9))]), headers=ZIP)
+        assert late.status == 200
+        await site.clock.advance(100)
+        assert (await task).status == 301
+        rows = (await site.ask("GET", "/data/projects/P/subjects/S/experiments/E/scans/ALL/files?format=json")).rows
+        assert "late.dcm" not in [row["Name"] for row in rows]
+        assert len(rows) == 3
+
+
+async def test_dropped_login_while_other_requests_run():
+    """FIL 9.1 and IMP 10.16: 401 mid-run, then everything works after a new login."""
+    async with open_browser() as site:
+        site.site.faults.add("drop-login", match="services/import", nth=3)
+        answers = [(await send(site)).status for _ in range(4)]
+        assert answers == [200, 200, 401, 401]
+        await site.log_in()
+        assert (await send(site)).status == 200

@@ -4,11 +4,13 @@ import zlib
 from collections.abc import AsyncIterator
 
 try:
-    from isal.isal_zlib import crc32
+    from isal.isal_zlib import IsalError as InflateError
+    from isal.isal_zlib import crc32, decompressobj
 except ImportError:  # the wheel exists for common machines only
-    from zlib import crc32
+    from zlib import crc32, decompressobj
+    from zlib import error as InflateError
 
-__all__ = ["ByteSource", "ContainerError", "crc32", "gunzip"]
+__all__ = ["ByteSource", "ContainerError", "InflateError", "crc32", "decompressobj", "gunzip"]
 
 _OUT_BYTES = 1 << 20
 

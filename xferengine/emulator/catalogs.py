@@ -6,8 +6,9 @@ import shutil
 from xml.sax.saxutils import quoteattr
 
 from xferengine.emulator import tables
+from xferengine.emulator.holders import Holder, resources_of
 from xferengine.emulator.http import HttpError, Request, Response
-from xferengine.emulator.places import RESOURCE_BASES, Holder, Place, locate, resources_of
+from xferengine.emulator.places import RESOURCE_BASES, Place, locate
 from xferengine.emulator.records import CatalogEntry, Resource
 from xferengine.emulator.refresh import Refresh
 from xferengine.emulator.router import REST, Route

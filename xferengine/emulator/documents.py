@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape, quoteattr
 
-from xferengine.emulator.places import Holder, experiment_holder, project_holder, scan_holder, subject_holder
+from xferengine.emulator.holders import Holder, experiment_holder, project_holder, scan_holder, subject_holder
 from xferengine.emulator.records import Experiment, Project, Resource, Scan, Subject
 from xferengine.emulator.tables import xml_bytes
 from xferengine.emulator.world import World
@@ -174,7 +175,7 @@ class Documents:
         )
 
 
-def _item(xsi_type: str, data: dict[str, object], children: list[Item], stamp: str) -> Item:
+def _item(xsi_type: str, data: Mapping[str, object], children: list[Item], stamp: str) -> Item:
     filled = {key: value for key, value in data.items() if value not in ("", None)}
     meta = {"isHistory": False, "xsi:type": xsi_type, "create_event_id": 1, "start_date": start_date(stamp)}
     return {"children": children, "meta": meta, "data_fields": filled}

@@ -76,6 +76,7 @@ class Exchange:
         status = 0
         try:
             answer = await self._answer(state)
+            await state.body.take_received()
             response = await self._send(state, answer)
             status = answer.status
             if not state.body.is_done:
@@ -258,6 +259,7 @@ class Exchange:
             headers.append(("X-Frame-Options", "SAMEORIGIN"))
             if answer.status < 300 and state.path.startswith(("/data", "/REST")):
                 headers.append(("Accept-Ranges", "bytes"))
+                headers.append(("Vary", "Accept-Charset, Accept-Encoding, Accept-Language, Accept"))
         return await state.sender.send(answer, headers, keep_alive=state.body.is_done)
 
 

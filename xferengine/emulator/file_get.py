@@ -11,9 +11,10 @@ from xferengine.emulator.archives import Member, archive_chunks
 from xferengine.emulator.catalogs import find_resources
 from xferengine.emulator.file_names import decoded, inside, tail_path
 from xferengine.emulator.file_send import send_file
+from xferengine.emulator.holders import Holder, resources_of
 from xferengine.emulator.http import HttpError, Request, Response
 from xferengine.emulator.layout import archive_path
-from xferengine.emulator.places import FILE_TAILS, Holder, Place, locate, resources_of
+from xferengine.emulator.places import FILE_TAILS, Place, locate
 from xferengine.emulator.records import CatalogEntry, Resource
 from xferengine.emulator.router import REST, Route
 from xferengine.emulator.site import Site, chosen_media, table_response

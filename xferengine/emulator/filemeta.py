@@ -1,8 +1,7 @@
 """The file meta group that XNAT writes for objects that came without one (IMP 7: file-meta rewritten)."""
 
-from io import BytesIO
-
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
@@ -23,6 +22,6 @@ def missing_prefix(header: Header, data: bytes | memoryview) -> bytes:
         meta.TransferSyntaxUID = _BIG_ENDIAN
     else:
         meta.TransferSyntaxUID = _EXPLICIT if bytes(data[4:6]).isalpha() else _IMPLICIT
-    out = BytesIO()
+    out = DicomBytesIO()
     write_file_meta_info(out, meta, enforce_standard=True)
     return start + out.getvalue()

@@ -22,6 +22,7 @@ from xferengine.emulator.world import safe_name
 ReadChunk = Callable[[], Awaitable[bytes | memoryview]]
 _PROJECT_IN_COMMENT = re.compile(r"Project:\s*([\w-]+)", re.ASCII)
 _FIRST_PARSE_BYTES = 16 << 10
+_HEADER_LIMIT_BYTES = 128 << 20  # held in memory while its header is not understood; more is no header
 _WRITEV_LIMIT = 512
 
 
@@ -107,6 +108,8 @@ class Intake:
                     header = read_header(chunks[0], complete=at_end)
                 except NeedMore:
                     parse_at = 2 * size
+                    if size > _HEADER_LIMIT_BYTES:
+                        raise unreadable(name) from failure
                 except Unreadable:
                     raise unreadable(name) from failure
         if header is None:

@@ -8,12 +8,7 @@ from xferengine.emulator import tables
 from xferengine.emulator.documents import Documents, Item
 from xferengine.emulator.http import HttpError, Request, Response
 from xferengine.emulator.item_values import Values, values_of
-from xferengine.emulator.places import (
-    PROJECT,
-    SUBJECTS,
-    find_subject,
-    readable_project,
-)
+from xferengine.emulator.places import PROJECT, SUBJECTS, find_subject, readable_project
 from xferengine.emulator.records import Project, Subject
 from xferengine.emulator.router import REST, Route
 from xferengine.emulator.site import Site, chosen_media

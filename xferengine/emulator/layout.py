@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from xferengine.emulator.holders import Holder
 from xferengine.emulator.http import Query
-from xferengine.emulator.places import Holder
 
 _UPPER = {"/scans/": "/SCANS/", "/assessors/": "/ASSESSORS/"}
 

@@ -68,6 +68,7 @@ class _Parser:
         self._parts: list[Part] = []
 
     async def run(self) -> list[Part]:
+        """Read to the last boundary."""
         try:
             await self._copy_until_delimiter(None)
             while not await self._is_last():

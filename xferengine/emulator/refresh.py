@@ -7,20 +7,17 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from xferengine.emulator.http import HttpError, Query, Request, Response
-from xferengine.emulator.places import (
+from xferengine.emulator.holders import (
     Holder,
     below,
     experiment_holder,
-    find_experiment,
-    find_subject,
-    match_scans,
     project_holder,
-    readable_project,
     resources_of,
     scan_holder,
     subject_holder,
 )
+from xferengine.emulator.http import HttpError, Query, Request, Response
+from xferengine.emulator.places import find_experiment, find_subject, match_scans, readable_project
 from xferengine.emulator.records import CatalogEntry, Resource
 from xferengine.emulator.site import Site
 from xferengine.emulator.world import World

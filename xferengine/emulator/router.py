@@ -59,16 +59,15 @@ class Router:
 
     def match(self, method: str, path: str) -> Match | None:
         """Find the best route for a path without its `/data` or `/REST` prefix, or None for a 404."""
-        best, best_end = None, -1
+        best, best_end, handlers = None, -1, {}
         for template in self._templates.get(_bucket(path), ()):
             found = template.pattern.match(path)
             if found is not None and found.end() > best_end:
-                best, best_end, chosen = found, found.end(), template
+                best, best_end, handlers = found, found.end(), template.handlers
         if best is None:
             return None
         variables = best.groupdict()
         variables[REST] = path[best_end:]
-        handlers = chosen.handlers
         handler = handlers.get(method) or handlers.get("*") or (handlers.get("GET") if method == "HEAD" else None)
         return Match(handler, variables, tuple(handlers))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import NoReturn
 
 from aiohttp import web
 from aiohttp.client_exceptions import ClientError
@@ -52,7 +53,7 @@ class BodyReader:
             self._raw.writer.output_size = 0
         try:
             chunk = await self._raw.content.readany()
-        except (ClientError, web.HTTPException, ConnectionError, ValueError) as error:
+        except (ClientError, web.RequestPayloadError, web.PayloadAccessError, ConnectionError) as error:
             raise BodyCut("request body cut") from error
         if not chunk:
             raise StopAsyncIteration
@@ -71,6 +72,11 @@ class BodyReader:
         self._due_s = max(self._due_s, now - _GRAIN_S) + count / self._bandwidth_bps
         if self._due_s - now >= _GRAIN_S:
             await self._clock.sleep(self._due_s - now)
+
+    async def take_received(self) -> None:
+        """Read what has arrived of a body that is complete, so that the connection can be used again."""
+        if self._raw.content.is_eof() and not self._raw.content.at_eof():
+            self.bytes_in += len(await self._raw.content.readany())
 
     async def swallow(self, limit_bytes: int, limit_s: float) -> None:
         """Read and drop a bounded rest, so that the client can read the answer before the connection closes."""
@@ -146,16 +152,22 @@ class Sender:
             response.force_close()
 
     async def _send_body(self, response: web.StreamResponse, answer: Response) -> None:
-        if isinstance(answer.body, bytes):
+        body = answer.body
+        if isinstance(body, bytes):
             # Only cut or stalled answers come here: half of it, then nothing more.
-            await response.write(answer.body[: len(answer.body) // 2] or b"")
+            await response.write(body[: len(body) // 2])
             await self._interrupt()
-        async for chunk in answer.body:  # type: ignore[union-attr]
-            await response.write(chunk)
-            if self.cut or self.stall:
-                await self._interrupt()
+        try:
+            async for chunk in body:
+                await response.write(chunk)
+                if self.cut or self.stall:
+                    await self._interrupt()
+        finally:
+            # An answer that is not sent to its end must give back its files at once.
+            if isinstance(body, AsyncGenerator):
+                await body.aclose()
 
-    async def _interrupt(self) -> None:
+    async def _interrupt(self) -> NoReturn:
         if self.stall is not None:
             await self.stall()
         abort(self._raw)

@@ -28,6 +28,7 @@ from xferengine.emulator.records import (
 from xferengine.emulator.store import Store
 
 _EDITORS = ("owner", "member")
+_CACHED_CATALOGS = 200  # in memory at a time; the store has them all
 
 
 def safe_name(text: str) -> bool:
@@ -263,6 +264,8 @@ class World:
         """Return the catalog by uri; change it through `put_entries` and `drop_entries` only."""
         found = self._catalogs.get(resource.id)
         if found is None:
+            while len(self._catalogs) >= _CACHED_CATALOGS:
+                del self._catalogs[next(iter(self._catalogs))]
             found = self._catalogs[resource.id] = self.store.entries(resource.id)
         return found
 

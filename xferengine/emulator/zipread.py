@@ -6,11 +6,10 @@ entry must announce its size; a data descriptor has 4-byte sizes unless the entr
 """
 
 import struct
-import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from xferengine.emulator.bytesource import ByteSource, ContainerError, crc32
+from xferengine.emulator.bytesource import ByteSource, ContainerError, InflateError, crc32, decompressobj
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -51,7 +50,7 @@ class ZipReader:
         self._at_end = True  # of the current entry
         self._crc = 0
         self._left = 0  # bytes of a stored entry still to come
-        self._inflater = zlib.decompressobj(-15)
+        self._inflater = decompressobj(wbits=-15)
         self._read = self._written = 0  # bytes through the inflater
         self._broken: ContainerError | None = None
 
@@ -70,7 +69,7 @@ class ZipReader:
         if entry is not None:
             self._at_end = False
             self._left = entry.size
-            self._inflater = zlib.decompressobj(-15)
+            self._inflater = decompressobj(wbits=-15)
         return entry
 
     async def read(self) -> bytes | memoryview:
@@ -149,7 +148,7 @@ class ZipReader:
                     raise ContainerError("Unexpected end of ZLIB input stream")
             try:
                 data = inflater.decompress(piece, _OUT_BYTES)
-            except zlib.error as error:
+            except InflateError as error:
                 raise ContainerError(str(error)) from error
             if data:
                 self._crc = crc32(data, self._crc)

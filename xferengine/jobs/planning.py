@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from xferengine.errors import BadInput
+from xferengine.jobs.extras import assign_extras
 from xferengine.jobs.mapfile import StudyMap, read_map
 from xferengine.jobs.plan import SHOWN, PlanStudy, PlanTotals, PlanView
 from xferengine.jobs.selection import Selection
@@ -77,6 +78,8 @@ class Planner:
             await assign_all(self._manifest, self._targets)
         await self._manifest.write(intake.count_studies)
         await self._manifest.write(_hold_young)
+        if self._spec.extras:
+            await assign_extras(self._manifest)
 
     async def view(self, job_id: str, notes: list[str]) -> PlanView:
         """Return the plan as a table can show it."""

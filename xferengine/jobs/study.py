@@ -6,6 +6,7 @@ import sqlite3
 
 from xferengine.errors import Conflict, XferError
 from xferengine.jobs.engine import Engine, StudyStopped
+from xferengine.jobs.extras import ExtrasSender
 from xferengine.jobs.present import take_present
 from xferengine.jobs.rows import row_ref, row_status, study_rows
 from xferengine.jobs.study_archive import Archiver, Verifier, exists_already, find_experiment
@@ -76,8 +77,12 @@ class StudyRun:
         if study.state in {S.GATED, S.ARCHIVING}:
             engine.check_feeding()
             study = await Archiver(engine, study).archive()
+            if study.state is not S.ARCHIVED:
+                return
             self._tell(S.ARCHIVED)
         if study.state is S.ARCHIVED:
+            if engine.spec.extras:
+                await ExtrasSender(engine, study).send()
             study = await Verifier(engine, study).verify()
             self._tell(study.state)
 

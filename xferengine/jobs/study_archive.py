@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from xferengine.errors import Ambiguous, Conflict, NotFound, ProtocolViolation, RemoteError, ServerFault, XferError
+from xferengine.errors import (
+    Ambiguous,
+    Conflict,
+    NotFound,
+    ProtocolViolation,
+    Rejected,
+    RemoteError,
+    ServerFault,
+    XferError,
+)
 from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
 from xferengine.manifest import evidence, studies
@@ -32,7 +41,7 @@ class Archiver:
         self._id = study.id
 
     async def archive(self) -> StudyRow:
-        """Archive and return the study in state ARCHIVED.
+        """Archive and return the study in state ARCHIVED (with ``--no-wait``: ARCHIVING, once the order is accepted).
 
         Raises:
             StudyStopped: a conflict, or the server refuses; the row stays in the prearchive and in the report.
@@ -46,6 +55,8 @@ class Archiver:
                     lambda con: studies.set_state(con, self._id, StudyState.ARCHIVING, ordered=True)
                 )
                 await self._order(study)
+                if not engine.spec.wait:
+                    return await self._get()
             info = await self._wait(study)
         await engine.manifest.write(
             lambda con: studies.set_state(
@@ -63,11 +74,11 @@ class Archiver:
         async with engine.lanes.listing.slot():
             try:
                 findings = await engine.client.archive.validate(row_ref(study))
-            except (NotFound, ServerFault) as error:
+            except (NotFound, Rejected, ServerFault, ProtocolViolation) as error:
                 engine.emit(Notice(level="info", text=f"validate-archive gave no answer ({error.kind}); going on"))
                 findings = []
         failures = [row for row in findings if row.type.upper() == "FAIL"]
-        if failures:
+        if failures and engine.spec.overwrite == "none":
             raise StudyStopped(Conflict(f"the server's validation refuses it ({len(failures)} findings)"))
         if engine.spec.overwrite == "none" and await find_experiment(engine, study) is not None:
             raise StudyStopped(exists_already(study))
@@ -76,9 +87,10 @@ class Archiver:
         """Give the archive order once; an answer that proves nothing is followed by a look (IMP 3.2)."""
         engine = self._engine
         overwrite = "delete" if engine.spec.overwrite == "delete" else None
+        listener = "" if engine.spec.wait else f"{engine.source}-{self._id}"
         async with engine.lanes.commit.slot() as slot:
             try:
-                await engine.client.archive.archive(row_ref(study), overwrite)
+                await engine.client.archive.archive(row_ref(study), overwrite, listener=listener)
             except (Ambiguous, SessionLocked) as error:
                 slot.failed(error)
                 engine.emit(

@@ -20,6 +20,8 @@ class UploadRun:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._active: set[int] = set()
+        self._left: set[int] = set()
+        """Studies that this run is done with and that are still open (``--no-wait``)."""
         self._started = 0
         self._changed = anyio.Event()
 
@@ -33,7 +35,7 @@ class UploadRun:
             while self._engine.stop.is_feeding:
                 room = self._engine.settings.pool.studies_in_flight - len(self._active)
                 rows = await self._next(room) if room > 0 else []
-                if not rows and not self._active:
+                if not rows and not self._active and room > 0:
                     return
                 for row in rows:
                     self._active.add(row.id)
@@ -44,7 +46,7 @@ class UploadRun:
                     await self._wait_change()
 
     async def _next(self, room: int) -> list[StudyRow]:
-        return await self._engine.manifest.read(lambda con: studies.next_open(con, set(self._active), room))
+        return await self._engine.manifest.read(lambda con: studies.next_open(con, self._active | self._left, room))
 
     async def _wait_change(self) -> None:
         """Wait until a study ends or a stop is asked for."""
@@ -61,6 +63,7 @@ class UploadRun:
     async def _one(self, row: StudyRow, priority: int) -> None:
         try:
             await StudyRun(self._engine, row, priority).run()
+            self._left.add(row.id)
         except* Drained:
             pass
         except* XferError as group:

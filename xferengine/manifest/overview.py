@@ -49,6 +49,7 @@ def totals(con: sqlite3.Connection) -> Totals:
         "SELECT count(*) FROM file JOIN study ON study.id=file.study_id"
         " WHERE study.state='refused' AND file.state='planned'"
     ).fetchone()[0]
+    extras = con.execute("SELECT count(*) FROM other WHERE state='failed'").fetchone()[0]
     failed_studies = con.execute("SELECT count(*) FROM study WHERE state IN ('failed','refused')").fetchone()[0]
     resent = con.execute("SELECT coalesce(sum(bytes_sent),0) FROM attempt WHERE outcome!='done'").fetchone()[0]
     return Totals(
@@ -58,7 +59,7 @@ def totals(con: sqlite3.Connection) -> Totals:
         bytes=sum(files.get(state, (0, 0))[1] for state in moved),
         verified=number("verified"),
         skipped=number("duplicate", "present"),
-        failed=number("failed") + study_files + count(con, "problem") + failed_studies,
+        failed=number("failed") + extras + study_files + count(con, "problem") + failed_studies,
         refused=number("refused"),
         bytes_resent=resent,
     )
@@ -81,6 +82,10 @@ def failures(con: sqlite3.Connection, limit: int = 1000) -> list[Failure]:
         shown = f"{row['path']}!{row['member']}" if row["member"] else row["path"]
         if row["state"] == "refused":
             kind, detail = "RefusedByServer", row["note"]
+        result.append(Failure(ref=shown, error=kind, detail=detail))
+    for row in con.execute("SELECT path, member, note FROM other WHERE state='failed' ORDER BY id LIMIT ?", (limit,)):
+        kind, _, detail = row["note"].partition(": ")
+        shown = f"{row['path']}!{row['member']}" if row["member"] else row["path"]
         result.append(Failure(ref=shown, error=kind, detail=detail))
     result += [Failure(ref=p.shown, error=str(p.kind), detail=p.detail) for p in problems(con, limit)]
     return result[:limit]

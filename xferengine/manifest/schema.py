@@ -48,6 +48,7 @@ CREATE TABLE study_field (
 CREATE TABLE study_folder (
   study_id INTEGER NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (study_id, folder)
 ) WITHOUT ROWID;
+CREATE INDEX study_folder_place ON study_folder (folder, study_id);
 
 CREATE TABLE file (
   id INTEGER PRIMARY KEY,
@@ -105,7 +106,7 @@ CREATE INDEX problem_study ON problem (study_uid) WHERE study_uid != '';
 CREATE TABLE other (
   id INTEGER PRIMARY KEY, path TEXT NOT NULL, member TEXT NOT NULL, offset INTEGER NOT NULL, size INTEGER NOT NULL,
   mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL, why TEXT NOT NULL, study_id INTEGER,
-  state TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL DEFAULT '', name TEXT NOT NULL DEFAULT '', note TEXT NOT NULL DEFAULT '',
   UNIQUE (path, member)
 );
 CREATE INDEX other_study ON other (study_id) WHERE study_id IS NOT NULL;

@@ -49,9 +49,8 @@ class ExclusiveKeys:
                 await turn.wait()
             yield
         finally:
-            was_first = queue[0] is turn
             queue.remove(turn)
-            if not queue:
-                del self._queues[key]
-            elif was_first:
+            if queue:
                 queue[0].set()
+            else:
+                del self._queues[key]

@@ -38,19 +38,25 @@ class Slot:
     """The right to one request. ``lane.slot`` yields it and, at the end, tells limit and breaker how it went.
 
     Leaving the block normally is a success that moved ``moved_bytes``; leaving it with an ``XferError`` is that
-    failure. Whoever handles the error inside the block calls ``failed``.
+    failure. Whoever handles the error inside the block calls ``failed``; so does whoever runs a task group in it, since
+    a group of errors says nothing here.
     """
 
-    __slots__ = ("error", "moved_bytes", "started_at_s")
+    __slots__ = ("error", "is_unused", "moved_bytes", "started_at_s")
 
     def __init__(self, moved_bytes: int, started_at_s: float) -> None:
         self.moved_bytes = moved_bytes
         self.started_at_s = started_at_s
         self.error: XferError | None = None
+        self.is_unused = False
 
     def failed(self, error: XferError) -> None:
         """Say that the request failed, although the block ends normally."""
         self.error = error
+
+    def unused(self) -> None:
+        """Say that no request was made: a normal end is then no success, neither for the limit nor for the breaker."""
+        self.is_unused = True
 
 
 class _Waiter:
@@ -192,6 +198,10 @@ class Lane:
             heapq.heapify(self._queue)
 
     def _report(self, error: XferError | None, slot: Slot) -> None:
+        if error is None and slot.is_unused:
+            if self._breaker is not None:
+                self._breaker.withdraw()
+            return
         if self._breaker is not None:
             self._breaker.record(error)
         if error is None:

@@ -33,6 +33,8 @@ _GOAL_S = (1.0, 4.0)
 """Units should take between these."""
 _UNITS_PER_SLOT = 3
 """So many units per slot are left at the end, for a short tail."""
+_OVERHEAD_MAX = 0.5
+"""A short tail is not worth units that spend more than this share of their time on being requests at all."""
 _SMALLEST_BYTES = 256 << 10
 _SLACK = 1.03
 """Costs this close to the best are as good; the largest such unit is taken (fewer requests, fewer rows)."""
@@ -141,8 +143,9 @@ class Sizer:
         """Pick the bundle size for what is left to send.
 
         Args:
-            total_bytes: payload left.
-            total_files: files left.
+            total_bytes: payload left in the whole job: the slots are shared by all its studies, so a study's own total
+                would make its units far too small.
+            total_files: files left in the whole job.
             parallel: slots that will work on it.
         """
         mean_bytes = max(total_bytes / max(total_files, 1), 1.0)
@@ -162,7 +165,9 @@ class Sizer:
         sizes = [s for s in _grid(self.bound_bytes) if s / mean_bytes <= self._cfg.bundle_files_max]
         sizes = sizes or [min(mean_bytes, self.bound_bytes)]
         ordinary = [s for s in sizes if self._time_of(s, mean_bytes) <= _GOAL_S[1]] or sizes[:1]
-        shared = [s for s in ordinary if s * _UNITS_PER_SLOT * parallel <= total_bytes] or ordinary[:1]
+        efficient = [s for s in ordinary if self._cost[0] <= _OVERHEAD_MAX * self._time_of(s, mean_bytes)]
+        efficient = efficient or ordinary[-1:]
+        shared = [s for s in efficient if s * _UNITS_PER_SLOT * parallel <= total_bytes] or efficient[:1]
         costs = [self._total_s(s, total_bytes, mean_bytes, parallel) for s in shared]
         good = min(costs) * _SLACK
         return max(s for s, cost in zip(shared, costs, strict=True) if cost <= good)

@@ -14,23 +14,12 @@ from dataclasses import dataclass, field
 from struct import Struct
 
 from xferengine.store.bytesource import ByteSource
+from xferengine.store.vrs import BULK_TAGS, BYTE_VRS, ITEM, ITEM_END, LONG_VRS, PIXEL_TAGS, SEQUENCE_END, SHORT_VRS
 
 WINDOW_BYTES = 16 << 10
 VALUE_LIMIT = 64 << 10
 """A wanted value longer than this is no text anybody meant; only its beginning is kept."""
 UNDEFINED = 0xFFFFFFFF
-PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-BULK_TAGS = PIXEL_TAGS | {0x56000020, 0x54000100, 0x00420011}
-"""Pixels, spectra, waveforms, encapsulated documents."""
-
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
-_SHORT_VRS = frozenset(
-    {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS"}
-    | {b"ST", b"TM", b"UI", b"UL", b"US"}
-)
-KNOWN_VRS = _LONG_VRS | _SHORT_VRS
-_BYTE_VRS = frozenset({b"OB", b"OW"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ class ElementWalk:
         data, found, wanted = self._data, self.found, self._wanted
         formats, is_explicit = self._formats, self._encoding.explicit
         unpack, unpack_implicit, unpack_length = formats.explicit, formats.implicit, formats.length
-        long_vrs, short_vrs = _LONG_VRS, _SHORT_VRS
+        long_vrs, short_vrs = LONG_VRS, SHORT_VRS
         buf, base = self._buf, self._base
         while True:
             at = pos - base
@@ -239,7 +228,7 @@ class ElementWalk:
 
     def _skip_undefined(self, tag: int, vr: bytes, pos: int) -> int:
         """Return the offset after the sequence delimiter of a value of undefined length that starts at ``pos``."""
-        if tag in PIXEL_TAGS or vr in _BYTE_VRS:
+        if tag in PIXEL_TAGS or vr in BYTE_VRS:
             return self._skip_items(pos, explicit=None)
         if vr not in {b"", b"SQ", b"UN"}:
             raise Unusual(pos)
@@ -260,15 +249,15 @@ class ElementWalk:
             group, element, length = implicit_head(head, 0)
             tag = group << 16 | element
             if inside_item:
-                if tag == _ITEM_END:
+                if tag == ITEM_END:
                     levels.pop()
                     pos += 8
                 else:
                     pos = self._skip_inner(pos, head, explicit=bool(explicit), levels=levels)
-            elif tag == _SEQUENCE_END:
+            elif tag == SEQUENCE_END:
                 levels.pop()
                 pos += 8
-            elif tag != _ITEM or (length == UNDEFINED and explicit is None):
+            elif tag != ITEM or (length == UNDEFINED and explicit is None):
                 raise Unusual(pos)
             elif length == UNDEFINED:
                 levels.append((True, explicit))
@@ -285,7 +274,7 @@ class ElementWalk:
         vr, value = b"", pos + 8
         if explicit:
             _, _, vr, short = self._formats.explicit(head, 0)
-            if vr in _LONG_VRS:
+            if vr in LONG_VRS:
                 if len(head) < 12:
                     raise _Cut
                 (length,) = self._formats.length(head, 8)
@@ -298,7 +287,7 @@ class ElementWalk:
             raise Unusual(pos)
         if length != UNDEFINED:
             return value + length
-        if (group << 16 | element) in PIXEL_TAGS or vr in _BYTE_VRS:
+        if (group << 16 | element) in PIXEL_TAGS or vr in BYTE_VRS:
             levels.append((False, None))
         elif vr in {b"", b"SQ", b"UN"}:
             levels.append((False, explicit and vr == b"SQ"))

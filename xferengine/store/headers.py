@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from xferengine.model.dicom import OtherFile, ProblemKind, ScannedFile, ScanProblem, SourceRef
 from xferengine.store import fields as f
 from xferengine.store.bytesource import ByteSource, DamagedData, MemoryBytes
-from xferengine.store.elements import KNOWN_VRS, WINDOW_BYTES, ElementWalk, Encoding, Unusual, Walked
+from xferengine.store.elements import WINDOW_BYTES, ElementWalk, Encoding, Unusual, Walked
 from xferengine.store.inflate import RAW, InflateStream
 from xferengine.store.judge import ask_pydicom
 from xferengine.store.results import Result
+from xferengine.store.vrs import KNOWN_VRS
 
 IMPLICIT_LE = "1.2.840.10008.1.2"
 EXPLICIT_LE = "1.2.840.10008.1.2.1"

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xferengine.store.bytesource import ByteSource, SourceFile
-from xferengine.store.elements import BULK_TAGS, PIXEL_TAGS, UNDEFINED, VALUE_LIMIT, Walked
+from xferengine.store.elements import UNDEFINED, VALUE_LIMIT, Walked
 from xferengine.store.fields import CHARACTER_SET
 from xferengine.store.quiet import quiet_pydicom
+from xferengine.store.vrs import BULK_TAGS, PIXEL_TAGS
 
 logger = logging.getLogger(__name__)
 

@@ -99,7 +99,7 @@ class Prearchive:
         except NotFound:
             return None
         found = [row for cells in rows if (row := _by_url(cells)) is not None]
-        return next((row for row in found if row.ref == ref), None)
+        return next((row for row in found if row.ref == ref), found[0] if len(found) == 1 else None)
 
     async def build(self, ref: RowRef) -> None:
         """Build the session's XML, and wait for it (IMP 4.2 ``action=build``; commit would archive).
@@ -134,6 +134,8 @@ class Prearchive:
     async def resources(self, ref: RowRef) -> list[ResourceCount]:
         """Return counts of every resource of every scan and of the session; needs the built XML (IMP 4.3)."""
         rows = wire.table(await self._get(*ref.segments, "resources"))
+        if not any(row.get("category") == "scans" for row in rows):
+            rows = await self._by_scan(ref)
         return [
             ResourceCount(
                 category=row.get("category", ""),
@@ -144,6 +146,14 @@ class Prearchive:
             )
             for row in rows
         ]
+
+    async def _by_scan(self, ref: RowRef) -> list[wire.Row]:
+        """The same, asked scan by scan, for a server whose one listing names no scans."""
+        rows: list[wire.Row] = []
+        for scan in wire.table(await self._get(*ref.segments, "scans")):
+            cells = wire.table(await self._get(*ref.segments, "scans", scan.get("ID", ""), "resources"))
+            rows += [{**row, "category": "scans", "cat_id": scan.get("ID", "")} for row in cells]
+        return rows
 
     async def scan_files(self, ref: RowRef, scan: str, resource: str) -> list[tuple[str, int]]:
         """Return (name, bytes) of every file of one resource of one scan (IMP 4.3)."""

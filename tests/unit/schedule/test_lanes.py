@@ -185,6 +185,20 @@ async def test_open_breaker_holds_the_lane_and_lets_one_probe_through() -> None:
     assert {seconds for seconds, *_ in (seen for seen in limit.seen if isinstance(seen, tuple))} == {1}
 
 
+async def test_unused_slot_tells_nothing_and_hands_the_probe_on() -> None:
+    clock, limit = VirtualClock(autojump=True), SpyLimit(8)
+    breaker = Breaker(RetryConfig(breaker_failures=1, breaker_probe_s=5), clock)
+    lane = Lane("bulk", limit, clock=clock, breaker=breaker)
+    breaker.record(ServerFault("down"))
+
+    async with lane.slot() as slot:
+        slot.unused()
+    assert (breaker.is_open, limit.seen) == (True, [])
+    async with lane.slot():
+        pass
+    assert not breaker.is_open
+
+
 async def test_cancelled_probe_and_local_error_hand_the_role_on() -> None:
     clock = VirtualClock(autojump=True)
     breaker = Breaker(RetryConfig(breaker_failures=1, breaker_probe_s=5), clock)

@@ -94,6 +94,13 @@ def test_a_tail_of_several_units_per_slot_is_left() -> None:
     assert 120_000_000 / limits.bytes >= 3 * 8
 
 
+def test_a_short_tail_is_not_bought_with_requests_that_are_mostly_overhead() -> None:
+    sizer = Sizer(CFG)
+    Server(0.4, 0.02, 0.0005).teach(sizer, 60)
+    limits = sizer.bundle_limits(10_000_000, 50, parallel=24)
+    assert sizer.predict(limits.bytes, limits.bytes // 200_000) >= 0.7
+
+
 def test_failures_make_units_smaller() -> None:
     steady, shaky = Sizer(CFG), Sizer(CFG)
     for sizer in (steady, shaky):

@@ -66,6 +66,7 @@ def test_deflated_zip_is_read_back(entry_names: list[str], data: st.DataObject) 
 
     with zipfile.ZipFile(io.BytesIO(deflated_zip(files))) as archive:
         assert archive.testzip() is None
+        assert all(info.compress_type == zipfile.ZIP_DEFLATED and info.flag_bits & 8 for info in archive.infolist())
         assert [(info.orig_filename, archive.read(info)) for info in archive.infolist()] == files
 
 

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xferengine.emulator.server import Emulator
     from xferengine.jobs.spec import JobReport
     from xferengine.model.events import Summary
+    from xferengine.settings.slices import Settings
 
 PROJECT = "DEMO"
 SESSIONS, SERIES, INSTANCES, INSTANCE_BYTES = 6, 2, 12, 60_000
@@ -28,7 +29,7 @@ SESSIONS, SERIES, INSTANCES, INSTANCE_BYTES = 6, 2, 12, 60_000
 @click.option("--keep", metavar="DIR", type=click.Path(file_okay=False), help="Leave data, server and jobs here.")
 @common()
 def demo(request: Request, keep: str | None) -> int:
-    """Make sessions, start an emulated XNAT on this machine, upload, archive and verify.
+    """Make sessions, start an emulated XNAT on this machine, examine it, upload, archive and verify.
 
     Exit code 0 means that every instance was seen in the archive. Needs nothing but the install.
     """
@@ -72,11 +73,15 @@ class _Demo:
         self._say(f"1  Made {what}, in {self._folder / 'dicom'}")
         config = EmulatorConfig(data_dir=self._folder / "emulator", projects=(PROJECT,))
         async with open_emulator(config) as emulator:
-            self._say(f"2  Started an emulated XNAT at {emulator.url}", "3  Uploading", "")
-            summary = self._view.finish(await self._upload(emulator))
+            self._say(f"2  Started an emulated XNAT at {emulator.url}", "")
+            settings = self._settings(emulator)
+            await self._examine(settings)
+            self._say("", "4  xferengine upload", "")
+            summary = self._view.finish(await self._upload(settings, self._view))
             code = self._judge(summary, len(sizes))
-        if self._kept:
-            self._say("", "To look round:", *next_steps(self._folder, emulator.port, summary.job))
+            if code == exitcodes.OK:
+                code = await self._again(settings, emulator)
+        self._say(*self._ending(emulator.port, summary.job))
         return code
 
     async def _make_data(self) -> list[int]:
@@ -84,36 +89,66 @@ class _Demo:
 
         from xferengine.emulator.cohort import CohortShape, make_cohort
 
-        shape = CohortShape(
-            sessions=SESSIONS, series=SERIES, instances=INSTANCES, instance_bytes=INSTANCE_BYTES
-        )  # fmt: skip
+        shape = CohortShape(sessions=SESSIONS, series=SERIES, instances=INSTANCES, instance_bytes=INSTANCE_BYTES)
         files = await anyio.to_thread.run_sync(make_cohort, self._folder / "dicom", shape)
         return [file.size for file in files]
 
-    async def _upload(self, emulator: Emulator) -> JobReport:
-        from xferengine.jobs import runner
-        from xferengine.jobs.plan import RunOptions
-        from xferengine.jobs.spec import UploadSpec
+    def _settings(self, emulator: Emulator) -> Settings:
         from xferengine.settings.slices import Credentials, ServerConfig, Settings
 
-        settings = Settings(
-            server=ServerConfig(url=emulator.url, user="admin"),
+        return Settings(
+            server=ServerConfig(url=emulator.url, user=emulator.config.user),
             state_dir=self._folder / "state",
             credentials=Credentials(emulator.config.user, emulator.config.password),
         )
-        spec = UploadSpec(paths=(str(self._folder / "dicom"),), project=PROJECT, server_url=emulator.url)
+
+    async def _examine(self, settings: Settings) -> None:
+        from xferengine.cli.render_text import finding_lines
+        from xferengine.jobs import doctor
+
+        findings = await doctor.examine(settings, PROJECT)
+        rows = [(finding.level, finding.what, finding.detail, finding.does) for finding in findings]
+        self._say("3  xferengine doctor", "", *finding_lines(rows, self._terminal.width))
+
+    async def _upload(self, settings: Settings, view: View | None) -> JobReport:
+        from xferengine.jobs import runner
+        from xferengine.jobs.plan import RunOptions
+        from xferengine.jobs.spec import UploadSpec
+        from xferengine.model.events import ignore
+
+        spec = UploadSpec(paths=(str(self._folder / "dicom"),), project=PROJECT, server_url=settings.server.url)
+        emit, confirm = (view.emit, view.confirm) if view else (ignore, None)
         options = RunOptions(yes=True, handle_signals=True)
-        view = self._view
-        return await runner.run_job(spec, settings, emit=view.emit, confirm=view.confirm, options=options)
+        return await runner.run_job(spec, settings, emit=emit, confirm=confirm, options=options)
 
     def _judge(self, summary: Summary, made: int) -> int:
         verified = summary.totals.verified
-        if summary.exit_code == exitcodes.OK and verified != made:
+        if summary.exit_code != exitcodes.OK:
+            return summary.exit_code
+        if verified != made:
             self._terminal.tell(f"Error: {made:,} instances were made and {verified:,} verified.")
             return exitcodes.INTEGRITY
-        if summary.exit_code == exitcodes.OK:
-            self._say("", f"All {made:,} instances were found in the archive by their UIDs.")
-        return summary.exit_code
+        self._say("", f"All {made:,} instances were found in the archive by their UIDs.")
+        return exitcodes.OK
+
+    async def _again(self, settings: Settings, emulator: Emulator) -> int:
+        """Run the same upload once more: what is verified is not sent again."""
+        from xferengine.jobs.wording import size_text
+
+        before = emulator.bytes_in
+        report = await self._upload(settings, None)
+        sent = emulator.bytes_in - before
+        self._say("", f"5  The same command again: {size_text(sent)} sent.")
+        code = cast("Summary", report.summary).exit_code
+        if code == exitcodes.OK and sent >= INSTANCE_BYTES:
+            self._terminal.tell("Error: verified instances were sent again.")
+            return exitcodes.PARTIAL
+        return code
+
+    def _ending(self, port: int, job: str) -> list[str]:
+        if self._kept:
+            return ["", "To look round:", *next_steps(self._folder, port, job)]
+        return ["", "All of it was in a temporary folder and is gone now; --keep DIR leaves it to look round in."]
 
 
 def next_steps(folder: Path, port: int, job: str) -> list[str]:

@@ -36,7 +36,7 @@ def login(request: Request) -> int:
         raise SettingsError("login asks for a password and needs a terminal; scripts use XNAT_PASS or ~/.netrc")
     found = ask_credentials(gathered.url, gathered.user)
     tried = msgspec.structs.replace(settings, credentials=found)
-    answer = run_in(request.terminal, lambda: question.who_am_i(tried))
+    answer = run_in(request.terminal, lambda: question.whoami(tried))
     _store(keychain, gathered.url, found)
     if not request.terminal.wants_json:
         request.terminal.say(f"Logged in to {gathered.url} as {_safe(answer.user)}; the keychain holds the password.")
@@ -73,7 +73,7 @@ def whoami(request: Request) -> int:
     from xferengine.jobs import whoami as question
 
     settings = request.settings(request.gather())
-    answer = run_in(request.terminal, lambda: question.who_am_i(settings))
+    answer = run_in(request.terminal, lambda: question.whoami(settings))
     facts = {name: getattr(answer, name) for name in answer.__struct_fields__}
     if request.terminal.wants_json:
         from xferengine.cli.render_json import record_line

@@ -75,7 +75,6 @@ ROW_HELP = (
     "plan_in",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    default="",
     help="Run exactly this plan (made with --plan-out); PATH and -P are taken from it.",
 )
 @click.option("--allow-refused", is_flag=True, help="Instances that a server filter drops are no failure.")
