@@ -1,6 +1,6 @@
 """Upload session after session with xnatpy, in one process: ``services.import_dir`` on one connection.
 
-    python xnatpy_upload.py URL PROJECT LISTING      (LISTING: lines of "FOLDER<TAB>SUBJECT<TAB>SESSION")
+python xnatpy_upload.py URL PROJECT LISTING      (LISTING: lines of "FOLDER<TAB>SUBJECT<TAB>SESSION")
 """
 
 import sys

@@ -14,7 +14,7 @@ strings or patient labels: they name files, study UIDs and ids.
     │  ├─ AccessDenied · NotFound · Conflict · ProtocolViolation · Rejected  SKIP
     │  └─ Ambiguous                                                          LOOK   (the work may have happened)
     ├─ IntegrityError ─ SizeMismatch · DigestMismatch                        RESTART
-    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput                    SKIP
+    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput · LabelClash · DuplicateInstance  SKIP
     │             └ DiskFull                                                 FATAL
     └─ ManifestError ─ ManifestCorrupt · UnknownVersion                      FATAL
 """
@@ -210,6 +210,14 @@ class UnsafePath(LocalError):
 
 class BadInput(LocalError):
     """A file or folder that cannot be used; the message says why."""
+
+
+class LabelClash(LocalError):
+    """Two studies, or two people, would get one label."""
+
+
+class DuplicateInstance(LocalError):
+    """Several files carry one SOP Instance UID and differ."""
 
 
 class DiskFull(LocalError):

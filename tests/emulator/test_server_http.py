@@ -19,6 +19,17 @@ IMPORT = "/data/services/import?import-handler=DICOM-zip&inbody=true&PROJECT_ID=
 ZIP = {"Content-Type": "application/zip"}
 
 
+@pytest.fixture
+async def fixture_site(tmp_path):
+    """An emulator opened by a fixture: set up and torn down by different tasks."""
+    async with open_emulator(EmulatorConfig(data_dir=tmp_path)) as emulator:
+        yield emulator
+
+
+async def test_emulator_in_a_fixture(fixture_site):
+    assert fixture_site.url == f"http://127.0.0.1:{fixture_site.port}"
+
+
 async def _nothing(request):
     raise AssertionError
 
@@ -69,6 +80,12 @@ class TestErrors:
         """FIL 0: it rarely gives a clean 404."""
         async with open_browser() as site:
             assert (await site.ask("GET", "/data/projects/P/frobnicate?format=json")).json["items"]
+
+    async def test_mistyped_tail_reaches_the_prearchive_listing(self):
+        """IMP 0; a released client asks for `/data/prearchive/projects`."""
+        async with open_browser() as site:
+            assert (await site.ask("GET", "/data/prearchive/projects?format=json")).rows == []
+            assert (await site.ask("POST", "/data/prearchive/projects")).status in (404, 405)
 
     @pytest.mark.parametrize("path", ["a%2Fb", "a%5Cb", "a%25b", "a;b", "a//b", "a%2e%2e"])
     async def test_firewall_refuses(self, path):

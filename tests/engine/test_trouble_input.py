@@ -153,9 +153,8 @@ async def test_one_instance_twice_with_different_bytes_is_refused_by_name(tmp_pa
         assert (summary.state, summary.exit_code) == ("incomplete", 3)
         for path in (right.path, wrong):
             found = failure(summary, path)
-            assert found.error == "Conflict"
-            assert str(right.path) in found.detail
-            assert str(wrong) in found.detail
+            assert found.error == "DuplicateInstance"
+            assert str(wrong if path == right.path else right.path) in found.detail
         assert stored(emulator) == uids_of(cohort, without=(right,))
 
 
@@ -205,7 +204,7 @@ async def test_labels_that_differ_only_by_case_clash(tmp_path: Path) -> None:
         summary = await job_for(emulator, tmp_path, session="{PatientID}").run()
         assert (summary.state, summary.exit_code) == ("incomplete", 3)
         for number in (0, 1):
-            assert failure(summary, of_study(cohort, number)[0].study_uid).error == "Conflict"
+            assert failure(summary, of_study(cohort, number)[0].study_uid).error == "LabelClash"
         assert stored(emulator) == uids_of(of_study(cohort, 2))
 
 

@@ -4,11 +4,13 @@ import zlib
 from collections.abc import AsyncIterator
 
 try:
-    from isal.isal_zlib import IsalError as InflateError
-    from isal.isal_zlib import crc32, decompressobj
+    from isal import isal_zlib as fast_zlib
 except ImportError:  # the wheel exists for common machines only
-    from zlib import crc32, decompressobj
-    from zlib import error as InflateError
+    import zlib as fast_zlib
+
+crc32 = fast_zlib.crc32
+decompressobj = fast_zlib.decompressobj
+InflateError: type[Exception] = fast_zlib.error  # type: ignore[assignment]  (isal's stub calls the class an instance)
 
 __all__ = ["ByteSource", "ContainerError", "InflateError", "crc32", "decompressobj", "gunzip"]
 

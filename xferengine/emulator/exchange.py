@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from tempfile import SpooledTemporaryFile
-from typing import IO
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from xferengine.emulator.auth import Authenticator, Caller
+from xferengine.emulator.auth import Authenticator
 from xferengine.emulator.clock import Clock
 from xferengine.emulator.config import EmulatorConfig
-from xferengine.emulator.errors import LATIN_HTML, container_page, login_page, proxy_page, status_page, status_response
-from xferengine.emulator.faults import FaultPlan, Kind, Rule
+from xferengine.emulator.errors import LATIN_HTML, container_page, proxy_page, status_page, status_response
+from xferengine.emulator.faults import FaultPlan
 from xferengine.emulator.http import HttpError, Query, Request, Response
 from xferengine.emulator.request_log import RequestLog, Served
 from xferengine.emulator.routing import Routing
+from xferengine.emulator.trouble import Trouble, Turn
 from xferengine.emulator.wire import BodyCut, BodyReader, BodyTooLarge, Sender, abort
 
 logger = logging.getLogger(__name__)
@@ -30,21 +28,6 @@ logger = logging.getLogger(__name__)
 _FIREWALL = re.compile(r";|//|%2f|%5c|%2e|%25|%00|[\\\"{}|^`<>]", re.IGNORECASE)
 _SPOOL_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
-
-
-@dataclass(slots=True, kw_only=True)
-class _State:
-    """What is known about the request in hand."""
-
-    raw: web.BaseRequest
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: BodyReader
-    sender: Sender
-    rule: Rule | None = None
-    caller: Caller = field(default_factory=Caller)
 
 
 class Exchange:
@@ -66,8 +49,7 @@ class Exchange:
         self._auth = auth
         self._routing = routing
         self._faults = faults
-        self._spawn = spawn
-        self._hold = hold
+        self._trouble = Trouble(auth=auth, clock=clock, work=self._work, spawn=spawn, hold=hold)
         self.log = RequestLog()
 
     async def __call__(self, raw: web.BaseRequest) -> web.StreamResponse:
@@ -98,14 +80,14 @@ class Exchange:
                 )
             )
 
-    def _begin(self, raw: web.BaseRequest) -> _State:
+    def _begin(self, raw: web.BaseRequest) -> Turn:
         target = raw.raw_path
         if not target.startswith("/"):
             target = "/" + target.partition("://")[2].partition("/")[2]
         path, _, query = target.partition("#")[0].partition("?")
         body = BodyReader(raw, self._clock, self._config.bandwidth_bps)
         body.limit_bytes = self._config.max_body_bytes
-        return _State(
+        return Turn(
             raw=raw,
             method=raw.method.upper(),
             path=path,
@@ -115,7 +97,7 @@ class Exchange:
             sender=Sender(raw, raw.method.upper()),
         )
 
-    async def _answer(self, state: _State) -> Response:
+    async def _answer(self, state: Turn) -> Response:
         if self._config.request_ms:
             await self._clock.sleep(self._config.request_ms / 1000)
         length = state.raw.content_length
@@ -124,83 +106,16 @@ class Exchange:
         state.rule = self._faults.strike(state.method, f"{state.path}?{state.query}" if state.query else state.path)
         try:
             if state.rule is not None:
-                faulty = await self._disturb(state, state.rule)
+                faulty = await self._trouble.apply(state, state.rule)
                 if faulty is not None:
                     return faulty
             return await self._work(state, state.body, length)
         except BodyTooLarge:
             return proxy_page(413)
 
-    # -- faults of the HTTP layer -------------------------------------------------------------------------------
-
-    async def _disturb(self, state: _State, rule: Rule) -> Response | None:
-        """Apply a fault; None lets the request go on (perhaps with switches set)."""
-        match rule.kind:
-            case Kind.RESET_BEFORE_BODY:
-                raise BodyCut("reset by fault")
-            case Kind.RESET_IN_BODY:
-                state.body.cut_bytes = rule.after_bytes
-            case Kind.TOO_LARGE:
-                if (state.raw.content_length or 0) > rule.limit_bytes:
-                    return proxy_page(413)
-                state.body.limit_bytes = rule.limit_bytes or 1
-            case Kind.RESET_IN_ANSWER:
-                state.sender.cut = True
-            case Kind.STALL_SENDING:
-                state.sender.stall = self._holder(rule)
-            case Kind.STALL_READING:
-                await self._holder(rule)()
-            case Kind.DROP_LOGIN:
-                self._auth.logins.end_all()
-            case Kind.RESET_AFTER_BODY:
-                await self._work(state, state.body, state.raw.content_length)
-                async for _ in state.body:
-                    pass
-                raise BodyCut("reset by fault")
-            case _:
-                return await self._substitute(state, rule)
-        return None
-
-    async def _substitute(self, state: _State, rule: Rule) -> Response | None:
-        """Answer in the place of XNAT, before or after it got the request."""
-        match rule.kind:
-            case Kind.EARLY_ERROR:
-                return status_response(rule.status)
-            case Kind.TOO_MANY | Kind.UNAVAILABLE:
-                answer = proxy_page(429 if rule.kind is Kind.TOO_MANY else 503)
-                answer.headers["Retry-After"] = str(rule.retry_after_s)
-                return answer
-            case Kind.LOGIN_PAGE:
-                return login_page(200)
-            case Kind.BAD_GATEWAY | Kind.GATEWAY_TIMEOUT:
-                await self._work_behind(state)
-                if rule.delay_s:
-                    await self._clock.sleep(rule.delay_s)
-                return proxy_page(502 if rule.kind is Kind.BAD_GATEWAY else 504)
-            case _:
-                return None
-
-    def _holder(self, rule: Rule) -> Callable[[], Awaitable[object]]:
-        if not rule.delay_s:
-            return self._hold
-        return lambda: self._clock.sleep(rule.delay_s)
-
-    async def _work_behind(self, state: _State) -> None:
-        """Take the whole body as a buffering proxy does, and let the work go on behind the error answer."""
-        spool: IO[bytes] = SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115  (closed by the background work)
-        async for chunk in state.body:
-            spool.write(chunk)
-        size = spool.tell()
-        spool.seek(0)
-        self._spawn(self._finish_behind, state, spool, size, name="work-behind")
-
-    async def _finish_behind(self, state: _State, spool: IO[bytes], size: int) -> None:
-        with spool:
-            await self._work(state, _spooled(spool), size)
-
     # -- the work of XNAT ---------------------------------------------------------------------------------------
 
-    async def _work(self, state: _State, body: AsyncIterator[bytes], length: int | None) -> Response:
+    async def _work(self, state: Turn, body: AsyncIterator[bytes], length: int | None) -> Response:
         """Let the server handle the request; every failure becomes an answer."""
         if self._config.firewall and _FIREWALL.search(state.path):
             return container_page(
@@ -225,7 +140,7 @@ class Exchange:
             logger.exception("handler failed")
             return status_response(500)
 
-    def _request(self, state: _State, body: AsyncIterator[bytes], length: int | None) -> Request:
+    def _request(self, state: Turn, body: AsyncIterator[bytes], length: int | None) -> Request:
         query = Query.parse(state.query)
         method = state.method
         if method == "POST" and query.get("method").upper() in ("PUT", "DELETE"):
@@ -250,7 +165,7 @@ class Exchange:
 
     # -- answering ----------------------------------------------------------------------------------------------
 
-    async def _send(self, state: _State, answer: Response) -> web.StreamResponse:
+    async def _send(self, state: Turn, answer: Response) -> web.StreamResponse:
         headers: list[tuple[str, str]] = []
         if "Server" not in answer.headers:
             headers = [("Set-Cookie", value) for value in self._auth.session_cookies(state.caller)]
@@ -269,8 +184,3 @@ def _error(path: str, error: HttpError) -> Response:
         body = error.message.encode() if error.status not in (401, 403) else b""
         return Response(error.status, body, "text/plain", error.headers)
     return Response(error.status, status_page(error.status, error.message), LATIN_HTML, error.headers)
-
-
-async def _spooled(spool: IO[bytes]) -> AsyncIterator[bytes]:
-    while chunk := spool.read(_CHUNK_BYTES):
-        yield chunk

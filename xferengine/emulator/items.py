@@ -27,6 +27,7 @@ class Items:
         self._world: World = site.world
         self._documents = Documents(site.world)
         self._url = site.url
+        self._code = site.config.default_prearchive_code
 
     def routes(self) -> list[Route]:
         """Return the routes inside the `/data` application."""
@@ -86,7 +87,7 @@ class Items:
         project = self._world.projects.get(name)
         if project is None:
             self._refuse_project_clash(name, values)
-            project = self._world.add_project(name, owner=request.user)
+            project = self._world.add_project(name, owner=request.user, prearchive_code=self._code)
         elif not self._world.can_edit(request.user, name):
             raise HttpError(403)
         project.name = values.fields.get("name", project.name)
@@ -156,6 +157,7 @@ def refuse_tail(request: Request) -> None:
 
 
 def represent(media: str, document: Item, xml: bytes) -> Response:
+    """Answer with an item as JSON, XML or an HTML page around the XML."""
     if media == tables.JSON:
         return Response.json({"items": [document]})
     if media in (tables.XML, "application/xml"):

@@ -30,13 +30,6 @@ class LoginRoutes:
             ("PUT", "/services/auth", self.log_in),
             ("POST", "/services/auth", self.log_in),
             ("GET", "/services/auth", self.no_such),
-            ("GET", "/services/tokens/issue", self.issue),
-            ("GET", "/services/tokens/issue/user/{name}", self.issue),
-            ("GET", "/services/tokens/show", self.show),
-            ("GET", "/services/tokens/validate/{alias}", self.validate),
-            ("GET", "/services/tokens/validate/{alias}/{secret}", self.validate),
-            ("GET", "/services/tokens/invalidate/{alias}", self.invalidate),
-            ("GET", "/services/tokens/{operation}", self.unknown_operation),
             ("GET", "/user/{name}/sessions", self.count_sessions),
             ("DELETE", "/user/{name}/sessions", self.end_sessions),
         ]
@@ -79,6 +72,37 @@ class LoginRoutes:
         """Fail as the resource's constructor does without a body."""
         raise HttpError(404)
 
+    async def count_sessions(self, request: Request) -> Response:
+        """Count a user's sessions."""
+        require_admin_or_self(request.user, request.vars["name"])
+        return Response.json({request.vars["name"]: self._auth.logins.count(request.vars["name"])})
+
+    async def end_sessions(self, request: Request) -> Response:
+        """End all sessions of a user."""
+        require_admin_or_self(request.user, request.vars["name"])
+        self._auth.logins.end_all(request.vars["name"])
+        return Response(200)
+
+
+class TokenRoutes:
+    """Handlers of alias tokens; all are GETs and answer JSON."""
+
+    def __init__(self, site: Site) -> None:
+        self._auth = site.auth
+        self._world = site.world
+
+    def routes(self) -> list[Route]:
+        """Return the routes inside the `/data` application."""
+        return [
+            ("GET", "/services/tokens/issue", self.issue),
+            ("GET", "/services/tokens/issue/user/{name}", self.issue),
+            ("GET", "/services/tokens/show", self.show),
+            ("GET", "/services/tokens/validate/{alias}", self.validate),
+            ("GET", "/services/tokens/validate/{alias}/{secret}", self.validate),
+            ("GET", "/services/tokens/invalidate/{alias}", self.invalidate),
+            ("GET", "/services/tokens/{operation}", self.unknown_operation),
+        ]
+
     async def issue(self, request: Request) -> Response:
         """Issue a token for the caller, or for another user by an administrator."""
         name = request.vars.get("name") or request.user.name
@@ -108,17 +132,6 @@ class LoginRoutes:
     async def unknown_operation(self, request: Request) -> Response:
         """Refuse what is no operation."""
         raise HttpError(400, f"Unknown operation: {request.vars['operation']}{request.vars[REST]}")
-
-    async def count_sessions(self, request: Request) -> Response:
-        """Count a user's sessions."""
-        require_admin_or_self(request.user, request.vars["name"])
-        return Response.json({request.vars["name"]: self._auth.logins.count(request.vars["name"])})
-
-    async def end_sessions(self, request: Request) -> Response:
-        """End all sessions of a user."""
-        require_admin_or_self(request.user, request.vars["name"])
-        self._auth.logins.end_all(request.vars["name"])
-        return Response(200)
 
     def _token(self, request: Request) -> Token:
         token = self._auth.tokens.get(request.vars["alias"])

@@ -91,6 +91,7 @@ class _Locator:
         self._place = Place()
 
     def run(self) -> Place:
+        """Resolve the variables from the project down."""
         place, names = self._place, self._vars
         if "P" in names:
             place.project = readable_project(self._world, self._user, names["P"])

@@ -7,7 +7,7 @@ from xferengine.emulator.file_get import FileGet
 from xferengine.emulator.file_put import FilePut
 from xferengine.emulator.items import Items
 from xferengine.emulator.listings import Listings
-from xferengine.emulator.login_routes import LoginRoutes
+from xferengine.emulator.login_routes import LoginRoutes, TokenRoutes
 from xferengine.emulator.router import Router
 from xferengine.emulator.session_items import SessionItems
 from xferengine.emulator.site import Site
@@ -18,7 +18,7 @@ from xferengine.emulator.xapi import XapiRoutes
 def data_router(site: Site) -> Router:
     """Return the router of the `/data` application."""
     router = Router()
-    for part in (LoginRoutes, Listings, Items, SessionItems, Catalogs, FileGet, FilePut, UserCache):
+    for part in (LoginRoutes, TokenRoutes, Listings, Items, SessionItems, Catalogs, FileGet, FilePut, UserCache):
         for method, pattern, handler in part(site).routes():
             router.add(method, pattern, handler)
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from xferengine.emulator.core import Route as CoreRoute
@@ -36,21 +37,33 @@ class Routing:
             if found is None:
                 continue
             if _serves(route.method, request.method):
-                return route.handler, {name: value or "" for name, value in found.groupdict().items()}
+                return route.handler, _named(found)
             known.append(route.method)
         if known:
             raise _not_allowed(known)
         inside = application_path(request.path)
-        match = (
-            self._outside.match(request.method, request.path)
-            if inside is None
-            else (self._data.match(request.method, inside))
-        )
+        router, path = (self._outside, request.path) if inside is None else (self._data, inside)
+        match = router.match(request.method, path)
         if match is None:
-            raise HttpError(404)
+            return self._find_by_prefix(request)
         if match.handler is None:
             raise _not_allowed(match.methods)
         return match.handler, match.variables
+
+    def _find_by_prefix(self, request: Request) -> tuple[Handler, dict[str, str]]:
+        """Let a read with a mistyped tail reach the core's longest matching route, as Restlet does (IMP 0)."""
+        if request.method not in ("GET", "HEAD"):
+            raise HttpError(404)
+        found = [(route, match) for route in self._core if (match := route.pattern.match(request.path))]
+        reads = [(route, match) for route, match in found if _serves(route.method, request.method)]
+        if not reads:
+            raise HttpError(404)
+        route, match = max(reads, key=lambda pair: pair[1].end())
+        return route.handler, _named(match)
+
+
+def _named(match: re.Match[str]) -> dict[str, str]:
+    return {name: value or "" for name, value in match.groupdict().items()}
 
 
 def _serves(route_method: str, method: str) -> bool:

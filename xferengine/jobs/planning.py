@@ -74,10 +74,15 @@ class Planner:
             planned: the labels came from a plan file and stay as they are.
         """
         await settle_duplicates(self._manifest, self._reader)
+        await self._manifest.write(studies.reopen_grown)
         if not planned:
             await assign_all(self._manifest, self._targets)
         await self._manifest.write(intake.count_studies)
+        await self._manifest.write(
+            lambda con: _late_files(con, may_add=self._spec.overwrite != "none" or self._spec.dest == "prearchive")
+        )
         await self._manifest.write(_hold_young)
+        await self._manifest.write(_refuse_empty)
         if self._spec.extras:
             await assign_extras(self._manifest)
 
@@ -92,6 +97,31 @@ def _hold_young(con: sqlite3.Connection) -> None:
         "UPDATE study SET state='refused', error='TooYoung', detail='some of its files are younger than --min-age:"
         " run the same command again later' WHERE state='planned' AND study_uid IN"
         " (SELECT study_uid FROM problem WHERE kind='too-young')"
+    )
+
+
+def _late_files(con: sqlite3.Connection, *, may_add: bool) -> None:
+    """Files that came to a study after it was done: added when the person allows it, else named as not sent."""
+    if may_add:
+        con.execute(
+            "UPDATE study SET state='planned', row_uri='', ordered=0, owned=0, round=0, verified_by=''"
+            " WHERE state IN ('verified','unverified','ready') AND EXISTS"
+            " (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state='planned')"
+        )
+        return
+    con.execute(
+        "UPDATE file SET state='failed',"
+        " note='Conflict: its session is archived already; --overwrite append adds to it'"
+        " WHERE state='planned' AND study_id IN (SELECT id FROM study WHERE state IN ('verified','unverified'))"
+    )
+
+
+def _refuse_empty(con: sqlite3.Connection) -> None:
+    """A study that has no file left to send is not begun."""
+    con.execute(
+        "UPDATE study SET state='refused', error='BadInput', detail='none of its files can be sent; each is named'"
+        " WHERE state='planned' AND row_uri='' AND NOT EXISTS"
+        " (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state NOT IN ('failed','duplicate'))"
     )
 
 

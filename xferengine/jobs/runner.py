@@ -151,6 +151,8 @@ class _Run:
         await self._manifest.write(units.recover)
         if self._options.retry or not self._options.resume_job:
             await self._manifest.write(lambda con: studies.reopen(con, refused=True))
+            if self._spec.overwrite == "append" or self._spec.dest == "prearchive":
+                await self._manifest.write(studies.retry_files)
         reader = SourceReader()
         try:
             planner = Planner(self._spec, self._manifest, reader, self._emit)

@@ -17,7 +17,7 @@ Verification = Literal["uid", "count", "none"]
 ExistingRow = Literal["fail", "join", "wait"]
 
 DEFAULT_SUBJECT = "{PatientID|StudyInstanceUID}"
-DEFAULT_SESSION = "{PatientID|StudyInstanceUID}_{StudyDate|undated}_{StudyHash}"
+DEFAULT_SESSION = "{PatientID|unknown}_{StudyDate|undated}_{StudyHash}"
 """Unique per study and the same in every run, whatever else lies in the folder."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from xferengine.errors import BadInput, Conflict, SettingsError, XferError
+from xferengine.errors import BadInput, LabelClash, SettingsError, XferError
 from xferengine.jobs.labels import Template, check_label
 from xferengine.jobs.mapfile import StudyMap
 from xferengine.jobs.spec import UploadSpec
@@ -44,20 +44,19 @@ class Targets:
     def assign(self, con: sqlite3.Connection, study: StudyRow) -> None:
         """Write the target of one study, or refuse it."""
         fields = studies.fields(con, study.id)
+        patients = [value for value in fields.get("PatientID", []) if value]
+        wrong: XferError | None = None
+        if len(patients) > 1:
+            wrong = BadInput(f"files of this study carry {len(patients)} different PatientIDs: correct the files, or"
+                             " leave out those that do not belong here")  # fmt: skip
         try:
             project, subject, session, raw = self._labels(con, study, fields)
         except XferError as error:
-            _refuse(con, study, error)
-            return
-        studies.set_target(con, study.id, project=project, subject=subject, session=session, raw_subject=raw)
-        patients = [value for value in fields.get("PatientID", []) if value]
-        if len(patients) > 1:
-            _refuse(
-                con,
-                study,
-                BadInput(f"files of this study carry {len(patients)} different PatientIDs: correct the files, or"
-                         " leave out those that do not belong here"),
-            )  # fmt: skip
+            wrong = wrong or error
+        else:
+            studies.set_target(con, study.id, project=project, subject=subject, session=session, raw_subject=raw)
+        if wrong is not None:
+            _refuse(con, study, wrong)
 
     def _labels(
         self, con: sqlite3.Connection, study: StudyRow, fields: dict[str, list[str]]
@@ -104,14 +103,19 @@ def _refuse_clashes(con: sqlite3.Connection) -> None:
     for group in studies.label_clashes(con):
         for study in group:
             if study.state is StudyState.PLANNED:
-                others = ", ".join(other.study_uid for other in group if other.id != study.id)
-                _refuse(con, study, Conflict(f"its session label is also that of study {others} (upper and lower case"
-                                             " count as equal): use another --session template, or --map"))  # fmt: skip
+                others = _some([other.study_uid for other in group if other.id != study.id])
+                text = f"its session label is also that of study {others} (upper and lower case count as equal)"
+                _refuse(con, study, LabelClash(text))
     for group in studies.subject_clashes(con):
         for study in group:
             if study.state is StudyState.PLANNED:
-                _refuse(con, study, Conflict("different people, or labels that differ only by case, would become one"
-                                             " subject: use another --subject template, or --map"))  # fmt: skip
+                text = "different people, or labels that differ only by case, would become one subject"
+                _refuse(con, study, LabelClash(text))
+
+
+def _some(names: list[str], limit: int = 3) -> str:
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
 
 
 async def settle_duplicates(manifest: Manifest, reader: SourceReader) -> None:
@@ -136,11 +140,11 @@ async def _settle_group(manifest: Manifest, reader: SourceReader, rows: list[Fil
 
     def write(con: sqlite3.Connection) -> None:
         intake.set_file_states(con, equal, FileState.DUPLICATE, f"same instance as {first.source.shown}")
-        if differing:
-            group = [row for row in (first, *differing) if row.state is FileState.PLANNED]
-            names = ", ".join(row.source.shown for row in (first, *differing))
-            note = f"Conflict: one SOP Instance UID with different contents: {names}; keep the right file and run again"
-            intake.set_file_states(con, [row.id for row in group], FileState.FAILED, note)
+        for row in (first, *differing) if differing else ():
+            if row.state is FileState.PLANNED:
+                others = _some([other.source.shown for other in (first, *differing) if other.id != row.id])
+                note = f"{intake.ONE_UID}: other files carry its SOP Instance UID and differ from it: {others}"
+                intake.set_file_states(con, [row.id], FileState.FAILED, note)
 
     await manifest.write(write)
 

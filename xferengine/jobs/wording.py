@@ -12,6 +12,8 @@ WHAT_TO_DO: dict[str, str] = {
     "Conflict": "something of that name or study is on the server already: see --overwrite and --existing-row",
     "AccessDenied": "ask the project's owner for the right to upload",
     "BadInput": "give the session another label (--session, --subject or --map)",
+    "LabelClash": "use another --session or --subject template, or --map",
+    "DuplicateInstance": "keep the right one of these files and run the same command again",
     "SourceChanged": "wait until nothing writes to the folder, then retry",
     "RefusedByServer": "the server drops these instances (filter or script); if that is meant: --allow-refused",
     "cut-header": "copy the file again from where it came from",

@@ -108,3 +108,38 @@ class ByteBudget:
             self._take(waiter.size_bytes)
             waiter.is_granted = True
             waiter.event.set()
+
+
+class BudgetShare:
+    """What one owner holds of a budget, so that it can be given back at once, wherever the owner stopped."""
+
+    def __init__(self, budget: ByteBudget) -> None:
+        self._budget = budget
+        self.held_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"BudgetShare({self.held_bytes} bytes of {self._budget!r})"
+
+    def acquire_nowait(self, size_bytes: int) -> bool:
+        """Take ``size_bytes`` if that needs no waiting, and say whether it did."""
+        is_taken = self._budget.acquire_nowait(size_bytes)
+        self.held_bytes += size_bytes * is_taken
+        return is_taken
+
+    async def acquire(self, size_bytes: int) -> None:
+        """Take ``size_bytes``, after everybody who asked earlier.
+
+        Cancellation: nothing more is held.
+        """
+        await self._budget.acquire(size_bytes)
+        self.held_bytes += size_bytes
+
+    def release(self, size_bytes: int) -> None:
+        """Give ``size_bytes`` back, or what is left of them after ``release_all``."""
+        size_bytes = min(size_bytes, self.held_bytes)
+        self.held_bytes -= size_bytes
+        self._budget.release(size_bytes)
+
+    def release_all(self) -> None:
+        """Give everything back. May be called twice."""
+        self.release(self.held_bytes)

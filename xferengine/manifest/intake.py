@@ -10,6 +10,9 @@ from xferengine.model.dicom import ScanBatch, ScannedFile
 from xferengine.model.states import FileState
 
 FINISHED = (FileState.STORED, FileState.VERIFIED, FileState.PRESENT)
+ONE_UID = "DuplicateInstance"
+"""Begin of the note of files that ``settle_duplicates`` refuses."""
+_SEEN = "ON CONFLICT DO UPDATE SET seen_run=excluded.seen_run WHERE seen_run<excluded.seen_run"
 
 
 def insert_batch(con: sqlite3.Connection, batch: ScanBatch, run: int) -> None:
@@ -17,9 +20,10 @@ def insert_batch(con: sqlite3.Connection, batch: ScanBatch, run: int) -> None:
     for scanned in batch.files:
         _insert_file(con, scanned, run)
     con.executemany(
-        "INSERT INTO problem (shown, kind, detail, study_uid) VALUES (?,?,?,?)"
-        " ON CONFLICT (shown) DO UPDATE SET kind=excluded.kind, detail=excluded.detail, study_uid=excluded.study_uid",
-        [(p.shown, str(p.kind), p.detail, p.study_uid) for p in batch.problems],
+        "INSERT INTO problem (shown, kind, detail, study_uid, seen_run) VALUES (?,?,?,?,?)"
+        " ON CONFLICT (shown) DO UPDATE SET kind=excluded.kind, detail=excluded.detail, study_uid=excluded.study_uid,"
+        " seen_run=excluded.seen_run",
+        [(p.shown, str(p.kind), p.detail, p.study_uid, run) for p in batch.problems],
     )
     con.executemany(
         "INSERT INTO other (path, member, offset, size, mtime_ns, inode, why) VALUES (?,?,?,?,?,?,?)"
@@ -46,7 +50,7 @@ def _insert_file(con: sqlite3.Connection, scanned: ScannedFile, run: int) -> Non
     known = con.execute(
         "SELECT id, size, mtime_ns, inode, state, sop_uid FROM file WHERE path=? AND member=?", (source.path, member)
     ).fetchone()
-    study_id = _study_id(con, scanned)
+    study_id = _study_id(con, scanned, run)
     if known is None:
         con.execute(
             "INSERT INTO file (study_id, path, member, offset, size, mtime_ns, inode, sop_uid, series_uid,"
@@ -69,17 +73,17 @@ def _insert_file(con: sqlite3.Connection, scanned: ScannedFile, run: int) -> Non
     )  # fmt: skip
 
 
-def _study_id(con: sqlite3.Connection, scanned: ScannedFile) -> int:
+def _study_id(con: sqlite3.Connection, scanned: ScannedFile, run: int) -> int:
     row = con.execute("SELECT id FROM study WHERE study_uid=?", (scanned.study_uid,)).fetchone()
     if row is None:
         study_id = con.execute("INSERT INTO study (study_uid) VALUES (?)", (scanned.study_uid,)).lastrowid or 0
     else:
         study_id = row["id"]
     con.executemany(
-        "INSERT OR IGNORE INTO study_field VALUES (?,?,?)", [(study_id, k, v) for k, v in scanned.fields.items()]
+        f"INSERT INTO study_field VALUES (?,?,?,?) {_SEEN}", [(study_id, k, v, run) for k, v in scanned.fields.items()]
     )
     folder = scanned.source.path if scanned.source.member is not None else os.path.dirname(scanned.source.path)
-    con.execute("INSERT OR IGNORE INTO study_folder VALUES (?,?)", (study_id, folder))
+    con.execute(f"INSERT INTO study_folder VALUES (?,?,?) {_SEEN}", (study_id, folder, run))
     return study_id
 
 
@@ -120,9 +124,27 @@ def count_studies(con: sqlite3.Connection) -> None:
 
 
 def missing_since(con: sqlite3.Connection, run: int) -> int:
-    """Fail unsent files that an earlier scan saw and this one did not; return how many."""
-    return con.execute(
+    """Bring the manifest up to date with scan ``run``, which has ended: what a person put right is right.
+
+    Unsent files that an earlier scan saw and this one did not are failed; returns how many. Problems and values of
+    files that are gone or were repaired are forgotten, and files refused for one UID are judged again.
+    """
+    con.execute("DELETE FROM problem WHERE seen_run<?", (run,))
+    for table in ("study_field", "study_folder"):
+        con.execute(
+            f"DELETE FROM {table} WHERE seen_run<? AND study_id IN (SELECT study_id FROM file WHERE seen_run=?)",
+            (run, run),
+        )
+    con.execute("DELETE FROM file WHERE seen_run<? AND state='failed' AND note LIKE ?", (run, f"{ONE_UID}%"))
+    con.execute("UPDATE file SET state='planned', note='' WHERE state='failed' AND note LIKE ?", (f"{ONE_UID}%",))
+    missing = con.execute(
         "UPDATE file SET state='failed', note='SourceChanged: the file is no longer there' "
         "WHERE seen_run<? AND state='planned'",
         (run,),
     ).rowcount
+    con.execute(
+        "UPDATE file SET state='planned', note='' WHERE state='duplicate' AND seen_run=? AND NOT EXISTS (SELECT 1 FROM"
+        " file AS other WHERE other.sop_uid=file.sop_uid AND other.state NOT IN ('duplicate','failed'))",
+        (run,),
+    )
+    return missing

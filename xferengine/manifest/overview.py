@@ -55,7 +55,7 @@ def totals(con: sqlite3.Connection) -> Totals:
     return Totals(
         experiments=con.execute("SELECT count(*) FROM study").fetchone()[0],
         units=con.execute("SELECT count(*) FROM unit WHERE state='done'").fetchone()[0],
-        files=number(*moved, "planned", "present", "refused", "failed"),
+        files=number(*moved, "refused"),
         bytes=sum(files.get(state, (0, 0))[1] for state in moved),
         verified=number("verified"),
         skipped=number("duplicate", "present"),

@@ -41,12 +41,12 @@ CREATE TABLE study (
 CREATE INDEX study_state ON study (state, bytes DESC);
 
 CREATE TABLE study_field (
-  study_id INTEGER NOT NULL, keyword TEXT NOT NULL, value TEXT NOT NULL,
+  study_id INTEGER NOT NULL, keyword TEXT NOT NULL, value TEXT NOT NULL, seen_run INTEGER NOT NULL,
   PRIMARY KEY (study_id, keyword, value)
 ) WITHOUT ROWID;
 
 CREATE TABLE study_folder (
-  study_id INTEGER NOT NULL, folder TEXT NOT NULL, PRIMARY KEY (study_id, folder)
+  study_id INTEGER NOT NULL, folder TEXT NOT NULL, seen_run INTEGER NOT NULL, PRIMARY KEY (study_id, folder)
 ) WITHOUT ROWID;
 CREATE INDEX study_folder_place ON study_folder (folder, study_id);
 
@@ -99,7 +99,8 @@ CREATE TABLE attempt (
 CREATE INDEX attempt_unit ON attempt (unit_id);
 
 CREATE TABLE problem (
-  id INTEGER PRIMARY KEY, shown TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, detail TEXT NOT NULL, study_uid TEXT NOT NULL
+  id INTEGER PRIMARY KEY, shown TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, detail TEXT NOT NULL,
+  study_uid TEXT NOT NULL, seen_run INTEGER NOT NULL
 );
 CREATE INDEX problem_study ON problem (study_uid) WHERE study_uid != '';
 

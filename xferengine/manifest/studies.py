@@ -125,9 +125,27 @@ def reopen(con: sqlite3.Connection, *, refused: bool) -> int:
         )
     con.execute(
         "UPDATE file SET state='planned', note='', unit_id=NULL WHERE state IN ('failed','refused')"
-        " AND note NOT LIKE 'Conflict%' AND study_id IN (SELECT id FROM study WHERE state IN ('planned','sending'))"
+        " AND study_id IN (SELECT id FROM study WHERE state IN ('planned','sending'))"
     )
     return len(ids)
+
+
+def reopen_grown(con: sqlite3.Connection) -> int:
+    """Open good studies again that have got new files to send (a later scan found more); return how many."""
+    return con.execute(
+        "UPDATE study SET ordered=0, round=0, row_uri=CASE WHEN state='ready' THEN row_uri ELSE '' END,"
+        " state=CASE WHEN state='ready' THEN 'sending' ELSE 'planned' END"
+        " WHERE state IN ('ready','verified','unverified')"
+        " AND EXISTS (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state='planned')"
+    ).rowcount
+
+
+def retry_files(con: sqlite3.Connection) -> int:
+    """Plan failed files of good studies again, where the job may add to what is archived; return how many."""
+    return con.execute(
+        "UPDATE file SET state='planned', note='', unit_id=NULL WHERE state='failed'"
+        " AND study_id IN (SELECT id FROM study WHERE state IN ('ready','verified','unverified'))"
+    ).rowcount
 
 
 def file_counts(con: sqlite3.Connection, study_id: int) -> dict[str, int]:

@@ -127,11 +127,16 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     experiments: int = 0
     units: int = 0
     files: int = 0
+    """Instances the server accepted."""
     bytes: int = 0
+    """Of those that are still there."""
     verified: int = 0
     skipped: int = 0
+    """Not sent: duplicates with equal bytes, and instances that were archived before."""
     failed: int = 0
+    """Sessions refused or failed, files that failed, and files the scan could not use."""
     refused: int = 0
+    """Instances a filter or script of the server did not keep."""
     bytes_resent: int = 0
 
 

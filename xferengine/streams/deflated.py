@@ -65,7 +65,7 @@ class DeflatedPass(BundlePass):
     async def _send_large(self, index: int) -> AsyncGenerator[bytes, None]:
         entry, threads = self._entries[index], self._kit.threads
         step = max(self._kit.cfg.chunk_bytes, LARGE_STEP_BYTES)
-        await self._acquire(4 * step)  # a piece read and a piece deflated, each twice
+        await self._share.acquire(4 * step)  # a piece read and a piece deflated, each twice
         self._look_ahead(index + 1)
         head = zipframe.deflated_header(entry.name, size=entry.source.size)
         iterator = await threads.run(self._kit.reader.chunks, entry.source, step)
@@ -85,5 +85,5 @@ class DeflatedPass(BundlePass):
             yield prefix + piece + tail
         finally:
             pending.abandon(getattr(iterator, "close", None))
-            self._release(4 * step)
+            self._share.release(4 * step)
         self._place(index, header_bytes=len(head) + len(tail), crc=state.crc, packed_size=state.packed_size)

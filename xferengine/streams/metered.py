@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
 from xferengine.errors import SizeMismatch
 from xferengine.kit.ratelimit import RateLimiter
@@ -10,6 +10,9 @@ from xferengine.streams.body import Body
 
 REPORT_BYTES = 256 << 10
 """``on_bytes`` is called at most this often, and at the end."""
+_PIECE_BYTES = 256 << 10
+"""Longer chunks are cut: the send-stall clock starts anew with each piece, and a slow link shared by many workers must
+be able to take one in time."""
 
 
 class MeteredBody:
@@ -63,15 +66,15 @@ class MeteredBody:
         stream = self._body.chunks()
         try:
             async for chunk in stream:
-                size = len(chunk)
-                if declared is not None and self.sent_bytes + size > declared:
+                if declared is not None and self.sent_bytes + len(chunk) > declared:
                     raise SizeMismatch(f"a request body has more than the {declared} bytes that were declared")
-                if self._limiter is not None:
-                    await self._limiter.take(size)
-                yield chunk
-                self.sent_bytes += size  # the network took it: it came back for more
-                if self.sent_bytes - self._reported_bytes >= REPORT_BYTES:
-                    self._report()
+                for piece in _pieces(chunk):
+                    if self._limiter is not None:
+                        await self._limiter.take(len(piece))
+                    yield piece
+                    self.sent_bytes += len(piece)  # the network took it: it came back for more
+                    if self.sent_bytes - self._reported_bytes >= REPORT_BYTES:
+                        self._report()
         finally:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
@@ -84,3 +87,9 @@ class MeteredBody:
         if new_bytes:
             self._reported_bytes = self.sent_bytes
             self._on_bytes(new_bytes)
+
+
+def _pieces(chunk: bytes) -> Iterable[bytes]:
+    if len(chunk) <= 2 * _PIECE_BYTES:
+        return (chunk,)
+    return (chunk[start : start + _PIECE_BYTES] for start in range(0, len(chunk), _PIECE_BYTES))

@@ -21,6 +21,7 @@ import anyio.lowlevel
 import msgspec
 
 from xferengine.errors import SourceChanged
+from xferengine.kit.budget import BudgetShare
 from xferengine.kit.checksums import crc32
 from xferengine.kit.threads import Pending
 from xferengine.streams import zipframe
@@ -53,7 +54,8 @@ class BundlePass:
         self._offset = 0
         self._parts: list[bytes] = []
         self._parts_bytes = self._parts_held = 0
-        self._held = self._unchecked_bytes = 0
+        self._share = BudgetShare(kit.budget)
+        self._unchecked_bytes = 0
         self._reserved_index = -1
         self._ahead: tuple[int, Pending[Any]] | None = None
         self._cancelled = threading.Event()
@@ -96,8 +98,7 @@ class BundlePass:
         if self._ahead is not None:
             self._ahead[1].abandon()
             self._ahead = None
-        self._kit.budget.release(self._held)
-        self._held = self._parts_held = 0
+        self._share.release_all()
 
     # how an entry is framed
 
@@ -119,7 +120,7 @@ class BundlePass:
         size, step = entry.source.size, max(self._kit.cfg.chunk_bytes, LARGE_STEP_BYTES)
         crc = entry.crc32 if entry.crc32 is not None else await self._crc_ahead(index)
         held = min(2 * step, size)
-        await self._acquire(held)
+        await self._share.acquire(held)
         self._look_ahead(index + 1)
         threads, sent = self._kit.threads, 0
         head = zipframe.stored_header(entry.name, size=size, crc=crc)
@@ -140,7 +141,7 @@ class BundlePass:
                 head = b""
         finally:
             pending.abandon(getattr(iterator, "close", None))
-            self._release(held)
+            self._share.release(held)
 
     # steps
 
@@ -203,7 +204,7 @@ class BundlePass:
     async def _parts_taken(self) -> None:
         """The network took what was joined: forget it, and let others run now and then."""
         self._unchecked_bytes += self._parts_bytes
-        self._release(self._parts_held)
+        self._share.release(self._parts_held)
         self._parts.clear()
         self._parts_bytes = self._parts_held = 0
         self.entries_sent = len(self._placed)
@@ -225,26 +226,15 @@ class BundlePass:
     def _try_reserve(self, index: int) -> bool:
         """Say whether the budget for a small file is held, after trying to get it without waiting."""
         if self._reserved_index != index:
-            size = self._entries[index].source.size
-            if not self._kit.budget.acquire_nowait(size):
+            if not self._share.acquire_nowait(self._entries[index].source.size):
                 return False
-            self._held += size
             self._reserved_index = index
         return True
 
     async def _reserve(self, index: int) -> None:
         if not self._try_reserve(index):
-            await self._acquire(self._entries[index].source.size)
+            await self._share.acquire(self._entries[index].source.size)
             self._reserved_index = index
-
-    async def _acquire(self, size_bytes: int) -> None:
-        await self._kit.budget.acquire(size_bytes)
-        self._held += size_bytes
-
-    def _release(self, size_bytes: int) -> None:
-        size_bytes = min(size_bytes, self._held)  # ``close`` may have given it back already
-        self._held -= size_bytes
-        self._kit.budget.release(size_bytes)
 
 
 def changed(entry: BundleEntry) -> SourceChanged:

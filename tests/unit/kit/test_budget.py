@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xferengine.kit.budget import ByteBudget
+from xferengine.kit.budget import BudgetShare, ByteBudget
 from xferengine.kit.clock import VirtualClock
 
 
@@ -109,3 +109,20 @@ async def test_statistics_and_repr_tell_the_state(size: int) -> None:
     async with budget.hold(size):
         assert repr(budget) == f"ByteBudget({size} of 10 bytes, 0 waiting)"
     assert budget.statistics().peak_bytes == size
+
+
+async def test_share_gives_back_all_it_holds_and_never_more() -> None:
+    budget = ByteBudget(10)
+    share, other = BudgetShare(budget), BudgetShare(budget)
+    await share.acquire(4)
+    assert share.acquire_nowait(3)
+    await other.acquire(2)
+    assert not share.acquire_nowait(3)
+    assert share.held_bytes == 7
+
+    share.release(3)
+    share.release_all()
+    share.release(4)
+    share.release_all()
+
+    assert budget.statistics().used_bytes == other.held_bytes == 2

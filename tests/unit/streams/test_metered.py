@@ -95,3 +95,13 @@ async def test_rate_is_kept() -> None:
     limiter = RateLimiter(parse_timetable("1M"), clock)
     await drain(MeteredBody(Chunks([b"a" * 250_000] * 40, 10_000_000), on_bytes=lambda _: None, limiter=limiter))
     assert clock.monotonic() == pytest.approx(10, rel=0.1)
+
+
+async def test_long_chunks_are_cut_so_that_a_slow_link_takes_each_piece_in_time() -> None:
+    data = bytes(range(256)) * 20_000
+    body = MeteredBody(Chunks([data, b"short"], len(data) + 5), on_bytes=lambda _: None)
+
+    pieces = [piece async for piece in body.chunks()]
+
+    assert b"".join(pieces) == data + b"short"
+    assert max(map(len, pieces)) <= 512 << 10

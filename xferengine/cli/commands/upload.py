@@ -40,7 +40,7 @@ ROW_HELP = (
 @click.option(
     "--session",
     metavar="TEMPLATE",
-    help="Session label (default {PatientID|StudyInstanceUID}_{StudyDate|undated}_{StudyHash}).",
+    help="Session label (default {PatientID|unknown}_{StudyDate|undated}_{StudyHash}).",
 )
 @click.option(
     "--map",
