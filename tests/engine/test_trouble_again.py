@@ -59,7 +59,7 @@ async def test_new_files_of_an_archived_session_are_refused_by_name_not_forgotte
         place.write_bytes(late_bytes)
         summary = await job.run()
         assert (summary.state, summary.exit_code) == ("incomplete", 3)
-        assert "--overwrite append" in failure(summary, late.study_uid).detail
+        assert "--overwrite append" in failure(summary, place).detail
         assert stored(emulator) == uids_of(cohort, without=(late,))
 
 

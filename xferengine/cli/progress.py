@@ -2,115 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
 from xferengine.cli.table import shorten
-from xferengine.jobs.wording import count_text, duration_text, size_text
-from xferengine.model.events import (
-    AttemptFailed,
-    BytesMoved,
-    Event,
-    JobStarted,
-    Paused,
-    PlanReady,
-    ScanProgress,
-    StudyChanged,
-    UnitDone,
-)
-from xferengine.model.states import StudyState
+from xferengine.cli.tally import Pace, Tally
+from xferengine.jobs.wording import count_text, size_text
+from xferengine.model.events import Event, ScanProgress
 
 LINE_EVERY_S = 10.0
 DRAW_EVERY_S = 0.1
-RATE_OVER_S = 20.0
-_FINAL = frozenset(str(state) for state in StudyState if state.is_final)
-
-
-class Tally:
-    """Adds events up.
-
-    Bytes on the wire include what bundles add around files and what is sent twice; a unit that is done counts with
-    the size of its files, so that the sum ends exactly at the plan's total.
-    """
-
-    def __init__(self) -> None:
-        self.scan: ScanProgress | None = None
-        self.plan: PlanReady | None = None
-        self.paused = ""
-        self.files = 0
-        self.attempts_failed = 0
-        self._done_bytes = 0
-        self._moving: dict[int, int] = {}
-        self._ended: set[str] = set()
-
-    @property
-    def sessions(self) -> int:
-        """Sessions that have reached their end, in this run."""
-        return len(self._ended)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of files that have arrived, and what is under way."""
-        total = self._done_bytes + sum(self._moving.values())
-        return min(total, self.plan.bytes) if self.plan else total
-
-    def take(self, event: Event) -> None:
-        """Count one event."""
-        match event:
-            case BytesMoved():
-                self._moving[event.unit] = max(0, self._moving.get(event.unit, 0) + event.bytes)
-                self.paused = ""
-            case UnitDone():
-                self._moving.pop(event.unit, None)
-                self._done_bytes += event.bytes
-                self.files += event.files
-            case AttemptFailed():
-                self._moving.pop(event.unit, None)
-                self.attempts_failed += 1
-            case StudyChanged():
-                if event.state in _FINAL:
-                    self._ended.add(event.study)
-                else:
-                    self._ended.discard(event.study)
-            case ScanProgress():
-                self.scan = event
-            case PlanReady():
-                self.plan = event
-            case Paused():
-                self.paused = event.why
-            case JobStarted():
-                self._ended.clear()
-            case _:
-                return
-
-
-class Pace:
-    """Bytes per second over the last seconds, and how long the rest takes."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._marks: deque[tuple[float, int]] = deque()
-
-    def mark(self, moved: int) -> None:
-        """Note how much has arrived by now."""
-        now_s = self._now()
-        self._marks.append((now_s, moved))
-        while len(self._marks) > 2 and now_s - self._marks[1][0] >= RATE_OVER_S:
-            self._marks.popleft()
-
-    @property
-    def rate_bps(self) -> float:
-        """Bytes per second, 0 while unknown."""
-        if len(self._marks) < 2:
-            return 0.0
-        (first_s, first), (last_s, last) = self._marks[0], self._marks[-1]
-        return max(0.0, (last - first) / (last_s - first_s)) if last_s > first_s else 0.0
-
-    def left_text(self, rest_bytes: int) -> str:
-        """Return ``12 s left``, or an empty string while nobody can tell."""
-        rate = self.rate_bps
-        return f"{duration_text(rest_bytes / rate)} left" if rate > 0 and rest_bytes > 0 else ""
 
 
 class Progress(Protocol):
@@ -175,7 +76,7 @@ class Lines:
 
     def close(self) -> None:
         """Write a last line if something has changed since the one before."""
-        if self._changed and self._tally.plan is not None:
+        if self._changed and self._tally.has_work:
             self._line(ended=True)
 
 
@@ -280,7 +181,7 @@ class Bars:
 
     def close(self) -> None:
         """Draw the last state once, leaving it on the screen as plain lines."""
-        had_plan = bool(self._bars) and self._tally.plan is not None
+        had_plan = bool(self._bars) and self._tally.has_work
         self._pace.mark(self._tally.bytes)
         self.hide()
         if had_plan:

@@ -109,15 +109,13 @@ def _with_rest(lines: list[str], rest: int) -> list[str]:
     return [*lines, f"  … and {rest:,} more (all of them are in the report)"] if rest > 0 else lines
 
 
-def end_lines(
-    summary: Summary, *, width: int, state_option: str = "", labels: Mapping[str, str] | None = None
-) -> list[str]:
+def end_lines(summary: Summary, *, width: int, again: str = "", labels: Mapping[str, str] | None = None) -> list[str]:
     """Return the last words of a job: counts, failures with what to do, the report, and how to go on.
 
     Args:
         width: of the terminal, in cells.
         labels: StudyInstanceUID → session label, for the sessions that the report knows.
-        state_option: `` --state-dir DIR`` when the job is not where the program would look by itself.
+        again: options that the command that goes on needs too, with a space in front.
     """
     lines = ["", *summary_lines(summary)]
     if summary.failures:
@@ -136,7 +134,7 @@ def end_lines(
         lines.append(f"Report   {for_terminal(summary.report)}")
     command = next_command(summary)
     if command:
-        lines.append(f"Go on    xferengine jobs {command} {for_terminal(summary.job)}{state_option}")
+        lines.append(f"Go on    xferengine jobs {command} {for_terminal(summary.job)}{again}")
     return lines
 
 

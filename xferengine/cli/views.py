@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Protocol, cast
 
 from xferengine.cli import render_text
@@ -51,8 +52,8 @@ class Manner:
     dry_run: bool = False
     quiet: bool = False
     progress: bool = True
-    state_option: str = ""
-    """`` --state-dir DIR`` for the command that goes on."""
+    again: str = ""
+    """Options that the command that goes on needs too, with a space in front."""
 
 
 class TextView:
@@ -91,9 +92,7 @@ class TextView:
         if (summary.exit_code == 0 and self._manner.quiet) or (self._manner.dry_run and not summary.failures):
             return summary
         labels = {study.study_uid: study.session for study in report.studies if study.session}
-        lines = render_text.end_lines(
-            summary, width=self._terminal.width, state_option=self._manner.state_option, labels=labels
-        )
+        lines = render_text.end_lines(summary, width=self._terminal.width, again=self._manner.again, labels=labels)
         self._terminal.say(*lines)
         return summary
 
@@ -143,13 +142,12 @@ def _words(event: Event) -> str:
 def find_view(terminal: Terminal, gathered: Gathered, *, yes: bool = False, dry_run: bool = False) -> View:
     """Choose the view that options and terminal ask for."""
     quiet = gathered.is_on("quiet")
-    state_dir = gathered.text("state_dir")
     manner = Manner(
         yes=yes,
         dry_run=dry_run,
         quiet=quiet,
         progress=not (quiet or gathered.is_on("no_progress")),
-        state_option=f" --state-dir {_quoted(state_dir)}" if state_dir else "",
+        again="".join(f" --{name.replace('_', '-')} {quote(value)}" for name, value in gathered.said.items()),
     )
     return view_of(terminal, manner)
 
@@ -168,9 +166,3 @@ def _progress(terminal: Terminal, now: Callable[[], float]) -> Progress:
         terminal.before_words = progress.hide
         return progress
     return Lines(lambda line: terminal.tell(line), now)
-
-
-def _quoted(text: str) -> str:
-    from shlex import quote
-
-    return quote(text)

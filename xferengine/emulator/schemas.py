@@ -38,49 +38,43 @@ def _type(name: str, *, base: str = "", elements: str = "", attributes: tuple[st
     return f'<xs:complexType name="{name}">{content}</xs:complexType>\n'
 
 
-def _schema() -> bytes:
+def _elements(*names: str) -> str:
+    return "".join(_ELEMENT.format(name) for name in names)
+
+
+def _data_types() -> list[str]:
+    """Return resources, project, subject and experiment."""
+    ids = ("ID", "label", "project")
     resources = _list("resources", "resource", "abstractResource")
-    session_ids = ("ID", "label", "project")
-    session_elements = "".join(_ELEMENT.format(name) for name in ("date", "time", "note"))
-    roots = {"Project": "projectData", "Subject": "subjectData"}
-    parts = [_HEAD]
-    parts += [f'<xs:element name="{name}" type="xnat:{kind}"/>\n' for name, kind in roots.items()]
-    parts += [
+    experiments = _list("experiments", "experiment", "experimentData")
+    return [
         _type("abstractResource", attributes=("label",)),
         _type("resource", base="abstractResource", attributes=("URI", "format", "content")),
         _type("resourceCatalog", base="resource"),
-        _type(
-            "projectData",
-            elements=_ELEMENT.format("name") + _ELEMENT.format("description") + resources,
-            attributes=("ID", "secondary_ID"),
-        ),
-        _type(
-            "subjectData",
-            elements=resources + _list("experiments", "experiment", "experimentData"),
-            attributes=session_ids,
-        ),
-        _type("experimentData", elements=session_elements + resources, attributes=session_ids),
-        _type("subjectAssessorData", base="experimentData", elements=_ELEMENT.format("subject_ID")),
-        _type(
-            "imageSessionData",
-            base="subjectAssessorData",
-            elements=_list("scans", "scan", "imageScanData") + _list("assessors", "assessor", "imageAssessorData"),
-            attributes=("UID", "modality"),
-        ),
-        _type("imageAssessorData", base="experimentData", elements=_ELEMENT.format("imageSession_ID")),
-        _type(
-            "imageScanData",
-            elements="".join(
-                _ELEMENT.format(name)
-                for name in ("image_session_ID", "note", "quality", "frames", "series_description")
-            ),
-            attributes=("ID", "type", "UID"),
-        ),
+        _type("projectData", elements=_elements("name", "description") + resources, attributes=("ID", "secondary_ID")),
+        _type("subjectData", elements=resources + experiments, attributes=ids),
+        _type("experimentData", elements=_elements("date", "time", "note") + resources, attributes=ids),
+        _type("subjectAssessorData", base="experimentData", elements=_elements("subject_ID")),
     ]
-    parts += [_type(f"{kind}SessionData", base="imageSessionData") for kind in SESSION_KINDS]
-    parts += [_type(f"{kind}ScanData", base="imageScanData") for kind in dict.fromkeys(SCAN_KINDS)]
-    parts.append("</xs:schema>\n")
-    return "".join(parts).encode()
+
+
+def _image_types() -> list[str]:
+    """Return sessions, scans and assessors, one type per modality."""
+    lists = _list("scans", "scan", "imageScanData") + _list("assessors", "assessor", "imageAssessorData")
+    scan = _elements("image_session_ID", "note", "quality", "frames", "series_description")
+    return [
+        _type("imageSessionData", base="subjectAssessorData", elements=lists, attributes=("UID", "modality")),
+        _type("imageAssessorData", base="experimentData", elements=_elements("imageSession_ID")),
+        _type("imageScanData", elements=scan, attributes=("ID", "type", "UID")),
+        *(_type(f"{kind}SessionData", base="imageSessionData") for kind in SESSION_KINDS),
+        *(_type(f"{kind}ScanData", base="imageScanData") for kind in dict.fromkeys(SCAN_KINDS)),
+    ]
+
+
+def _schema() -> bytes:
+    roots = {"Project": "projectData", "Subject": "subjectData"}
+    elements = [f'<xs:element name="{name}" type="xnat:{kind}"/>\n' for name, kind in roots.items()]
+    return "".join([_HEAD, *elements, *_data_types(), *_image_types(), "</xs:schema>\n"]).encode()
 
 
 XNAT_SCHEMA = _schema()

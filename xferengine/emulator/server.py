@@ -37,6 +37,8 @@ from xferengine.emulator.world import World
 
 _BACKLOG = 1024
 _SHUTDOWN_S = 0.5
+_READ_BYTES = 1 << 18
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +107,7 @@ async def _run(config: EmulatorConfig, clock: Clock, started: asyncio.Future[Emu
         exchange = Exchange(
             config=config, clock=clock, auth=auth, routing=routing, faults=faults, spawn=core.spawn, hold=stop.wait
         )
-        runner = web.ServerRunner(
-            web.Server(
-                exchange,
-                access_log=None,
-                keepalive_timeout=config.keepalive_s,
-                lingering_time=0,
-                read_bufsize=1 << 18,
-                max_line_size=1 << 16,
-                max_field_size=1 << 16,
-            ),
-            shutdown_timeout=_SHUTDOWN_S,
-        )
+        runner = web.ServerRunner(_web_server(exchange, config), shutdown_timeout=_SHUTDOWN_S)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.SockSite(runner, sock, backlog=_BACKLOG).start()
@@ -133,6 +124,18 @@ async def _run(config: EmulatorConfig, clock: Clock, started: asyncio.Future[Emu
             )
         )
         await stop.wait()
+
+
+def _web_server(exchange: Exchange, config: EmulatorConfig) -> web.Server:
+    return web.Server(
+        exchange,
+        access_log=None,
+        keepalive_timeout=config.keepalive_s,
+        lingering_time=0,  # the exchange itself reads the bounded rest of a body
+        read_bufsize=_READ_BYTES,
+        max_line_size=_MAX_LINE_BYTES,
+        max_field_size=_MAX_LINE_BYTES,
+    )
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -62,6 +62,7 @@ class Engine:
     limiter: RateLimiter | None
     reader: SourceReader
     bundles: BundleKit
+    work: Workload
     suspects: Suspects = field(default_factory=lambda: Suspects())
     rows: RowListing = field(init=False)
 
@@ -78,6 +79,29 @@ class Engine:
         """Raise ``Drained`` when no new work may begin."""
         if not self.stop.is_feeding:
             raise Drained
+
+
+class Workload:
+    """What the whole job still has to send: bundles are sized so that the last ones end together."""
+
+    def __init__(self, files: int, size: int) -> None:
+        self._files = files
+        self._bytes = size
+
+    def took(self, files: int, size: int) -> None:
+        """A unit was accepted."""
+        self._files -= files
+        self._bytes -= size
+
+    @property
+    def files_left(self) -> int:
+        """At least 1: files that are sent again were counted before."""
+        return max(self._files, 1)
+
+    @property
+    def bytes_left(self) -> int:
+        """At least 1."""
+        return max(self._bytes, 1)
 
 
 class Suspects:

@@ -74,13 +74,12 @@ class Planner:
             planned: the labels came from a plan file and stay as they are.
         """
         await settle_duplicates(self._manifest, self._reader)
+        if self._spec.overwrite == "none" and self._spec.dest == "archive":
+            await self._manifest.write(_name_late_files)
         await self._manifest.write(studies.reopen_grown)
         if not planned:
             await assign_all(self._manifest, self._targets)
         await self._manifest.write(intake.count_studies)
-        await self._manifest.write(
-            lambda con: _late_files(con, may_add=self._spec.overwrite != "none" or self._spec.dest == "prearchive")
-        )
         await self._manifest.write(_hold_young)
         await self._manifest.write(_refuse_empty)
         if self._spec.extras:
@@ -100,15 +99,8 @@ def _hold_young(con: sqlite3.Connection) -> None:
     )
 
 
-def _late_files(con: sqlite3.Connection, *, may_add: bool) -> None:
-    """Files that came to a study after it was done: added when the person allows it, else named as not sent."""
-    if may_add:
-        con.execute(
-            "UPDATE study SET state='planned', row_uri='', ordered=0, owned=0, round=0, verified_by=''"
-            " WHERE state IN ('verified','unverified','ready') AND EXISTS"
-            " (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state='planned')"
-        )
-        return
+def _name_late_files(con: sqlite3.Connection) -> None:
+    """Files that came to a session after it was archived: nothing may be added to it, so they are named."""
     con.execute(
         "UPDATE file SET state='failed',"
         " note='Conflict: its session is archived already; --overwrite append adds to it'"

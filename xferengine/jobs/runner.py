@@ -15,7 +15,7 @@ import msgspec
 
 from xferengine.errors import XferError
 from xferengine.jobs import outcome
-from xferengine.jobs.engine import Engine
+from xferengine.jobs.engine import Engine, Workload
 from xferengine.jobs.plan import Confirm, PlanView, RunOptions
 from xferengine.jobs.planfile import load_plan, write_plan
 from xferengine.jobs.planning import Planner
@@ -231,6 +231,7 @@ class _Run:
             )
             threads = await stack.enter_async_context(BlockingPool())
             sizer = load_sizer(settings)
+            _, files, size = await self._manifest.read(overview.to_send)
             engine = Engine(
                 job_id=self._job.id,
                 spec=self._spec,
@@ -248,6 +249,7 @@ class _Run:
                 cap=ByteCap(settings.pool.max_bytes, self._stop),
                 limiter=None if table.is_unlimited else RateLimiter(table, clock),
                 reader=reader,
+                work=Workload(files, size),
                 bundles=BundleKit(
                     reader=reader,
                     budget=ByteBudget(settings.pool.budget_bytes),

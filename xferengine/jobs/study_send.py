@@ -73,9 +73,8 @@ class Sender:
         return await self._engine.manifest.read(lambda con: units.has_unsent(con, self._study.id))
 
     async def _width(self, study: StudyRow) -> int:
-        limits = self._engine.sizer.bundle_limits(study.bytes, study.files, parallel=1)
-        wanted = max(-(-study.bytes // limits.bytes), -(-study.files // limits.files), 1)
-        return int(min(wanted * 3, self._engine.settings.pool.workers_max))
+        """How many pumps the study can keep busy: one per file at most."""
+        return max(min(study.files, self._engine.settings.pool.workers_max), 1)
 
     async def _pump(self, *, first: bool = False) -> None:
         """Form and send units until none is left (or, with ``first``, send one)."""
@@ -86,6 +85,7 @@ class Sender:
                 self._engine.check_feeding()
                 unit = unit or await self._form(first=first)
                 if unit is None:
+                    slot.unused()
                     return
                 slot.moved_bytes = unit.bytes
                 answer = await self._attempt(unit)
@@ -98,7 +98,7 @@ class Sender:
     async def _form(self, *, first: bool) -> UnitRow | None:
         engine, pool = self._engine, self._engine.settings.pool
         limits = engine.sizer.bundle_limits(
-            self._study.bytes, self._study.files, parallel=engine.lanes.bulk.statistics().limit
+            engine.work.bytes_left, engine.work.files_left, parallel=engine.lanes.bulk.statistics().limit
         )
         files = min(pool.first_bundle_files, limits.files) if first else limits.files
         return await engine.manifest.write(lambda con: units.form(con, self._study.id, limits.bytes, files))
@@ -129,7 +129,10 @@ class Sender:
                 await self._record(unit, outcome, body.sent_bytes, answer.message)
             else:
                 await self._done(unit, bundle.crcs, body.sent_bytes, seconds)
-            engine.sizer.observe(unit.bytes, len(unit.files), seconds=seconds, ok=not isinstance(answer, XferError))
+            if not isinstance(answer, XferError):
+                engine.sizer.observe(unit.bytes, len(unit.files), seconds=seconds, ok=True)
+            elif isinstance(answer, RemoteError):
+                engine.sizer.observe(unit.bytes, len(unit.files), seconds=seconds, ok=False)
         return answer
 
     def _moved(self, unit: UnitRow, count: int) -> None:
@@ -145,6 +148,7 @@ class Sender:
             units.finish(con, unit, crcs)
 
         await self._engine.manifest.write(write)
+        self._engine.work.took(len(unit.files), unit.bytes)
         self._engine.emit(
             UnitDone(unit=unit.id, study=self._study.study_uid, files=len(unit.files), bytes=unit.bytes,
                      seconds=round(seconds, 3))

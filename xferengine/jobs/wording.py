@@ -15,6 +15,10 @@ WHAT_TO_DO: dict[str, str] = {
     "LabelClash": "use another --session or --subject template, or --map",
     "DuplicateInstance": "keep the right one of these files and run the same command again",
     "SourceChanged": "wait until nothing writes to the folder, then retry",
+    "LoginRefused": "check user name and password; they were tried only once, because accounts lock",
+    "NotFound": "check the project's name and your rights in it",
+    "ConnectFailed": "check the address and the network; then go on with the command below",
+    "DiskFull": "make room; then go on with the command below",
     "RefusedByServer": "the server drops these instances (filter or script); if that is meant: --allow-refused",
     "cut-header": "copy the file again from where it came from",
     "cut-pixels": "copy the file again from where it came from",
@@ -62,9 +66,13 @@ def headline(summary: Summary) -> str:
     """Return the outcome of a job as one sentence."""
     totals = summary.totals
     sessions = count_text(totals.experiments, "session")
+    if summary.failures and not summary.failures[0].ref:
+        return "Stopped before the end; what was done so far is kept."
     match summary.state:
-        case "done":
+        case "done" if totals.verified or not totals.files:
             return f"Done: {sessions}, {count_text(totals.verified, 'instance')} verified."
+        case "done":
+            return f"Done: {sessions} ready in the prearchive."
         case "done-unverified":
             return f"Done: {sessions} sent; not every instance was verified."
         case "sent":
@@ -82,13 +90,15 @@ def headline(summary: Summary) -> str:
 def summary_lines(summary: Summary) -> list[str]:
     """Return the counts of a summary for people, without control characters."""
     totals = summary.totals
+    in_prearchive = summary.state == "done" and not totals.verified
     rows = [
         ("verified", totals.verified, "instance", "seen on the server afterwards"),
+        ("checked", totals.files if in_prearchive else 0, "file", "in the prearchive, by name and size"),
         ("skipped", totals.skipped, "file", "duplicates, or archived before"),
         ("refused by server", totals.refused, "instance", "dropped by a filter or script"),
         ("did not work", totals.failed, "failure", "listed below" if summary.failures else ""),
     ]
-    shown = [(name, count_text(count, noun), note) for name, count, noun, note in rows if count or name == "verified"]
+    shown = [(name, count_text(count, noun), note) for name, count, noun, note in rows if count]
     sent = f"{count_text(totals.files, 'file')}, {size_text(totals.bytes)} in {duration_text(summary.seconds)}"
     if totals.bytes_resent:
         sent += f" ({size_text(totals.bytes_resent)} sent twice)"

@@ -31,7 +31,8 @@ def _file(row: sqlite3.Row) -> ExtraFile:
 def unassigned(con: sqlite3.Connection, after: int, limit: int = 500) -> list[ExtraFile]:
     """Return extra files that nobody looked at yet, by id."""
     rows = con.execute(
-        "SELECT * FROM other WHERE id>? AND why IN ('not-dicom','empty') AND state='' ORDER BY id LIMIT ?", (after, limit)
+        "SELECT * FROM other WHERE id>? AND why IN ('not-dicom','empty') AND state='' ORDER BY id LIMIT ?",
+        (after, limit),
     )
     return [_file(row) for row in rows]
 

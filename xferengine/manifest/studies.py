@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
+from xferengine.manifest.intake import ONE_UID
 from xferengine.manifest.rows import StudyRow, study_row
 from xferengine.model.states import StudyState
 
@@ -125,7 +126,8 @@ def reopen(con: sqlite3.Connection, *, refused: bool) -> int:
         )
     con.execute(
         "UPDATE file SET state='planned', note='', unit_id=NULL WHERE state IN ('failed','refused')"
-        " AND study_id IN (SELECT id FROM study WHERE state IN ('planned','sending'))"
+        " AND note NOT LIKE ? AND study_id IN (SELECT id FROM study WHERE state IN ('planned','sending'))",
+        (f"{ONE_UID}%",),
     )
     return len(ids)
 
@@ -143,8 +145,9 @@ def reopen_grown(con: sqlite3.Connection) -> int:
 def retry_files(con: sqlite3.Connection) -> int:
     """Plan failed files of good studies again, where the job may add to what is archived; return how many."""
     return con.execute(
-        "UPDATE file SET state='planned', note='', unit_id=NULL WHERE state='failed'"
-        " AND study_id IN (SELECT id FROM study WHERE state IN ('ready','verified','unverified'))"
+        "UPDATE file SET state='planned', note='', unit_id=NULL WHERE state='failed' AND note NOT LIKE ?"
+        " AND study_id IN (SELECT id FROM study WHERE state IN ('ready','verified','unverified'))",
+        (f"{ONE_UID}%",),
     ).rowcount
 
 

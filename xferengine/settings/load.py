@@ -57,6 +57,8 @@ class Gathered(msgspec.Struct, frozen=True, kw_only=True):
     """``XNAT_PASS`` and ``XNAT_TOKEN`` are meant for this server."""
     password_command: tuple[str, ...] = ()
     """Of ``--password-command``."""
+    said: dict[str, str] = {}
+    """``state_dir`` and ``config``, when options named them: a command that goes on needs them again."""
 
     def text(self, name: str) -> str:
         """Return an option's value as text, empty when nothing says it."""
@@ -122,6 +124,7 @@ def gather(
         values=values,
         environment_fits=fits,
         password_command=tuple(shlex.split(command)) if isinstance(command, str) else tuple(command),
+        said={key: str(said[key]) for key in ("state_dir", "config") if key in said},
     )
 
 

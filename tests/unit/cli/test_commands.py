@@ -191,6 +191,14 @@ class TestUpload:
         assert "S_1  (1.2)" in ran.out
         assert "jobs retry ab12cd34" in ran.out
 
+    def test_how_to_go_on_repeats_what_was_said(self, xferengine, runner, folder, tmp_path):
+        runner.ending = summary(state="interrupted", exit_code=130)
+        assert xferengine("upload", folder, "-P", "P").out.endswith("jobs resume ab12cd34\n")
+        there = tmp_path / "my state"
+        ran = xferengine("upload", folder, "-P", "P", "--state-dir", there)
+        assert ran.code == 130
+        assert ran.out.endswith(f"jobs resume ab12cd34 --state-dir '{there}'\n")
+
     def test_the_log_has_ids_only(self, xferengine, runner, folder, tmp_path):
         log = tmp_path / "x.log"
         xferengine("upload", folder, "-P", "P", "--log-file", log)

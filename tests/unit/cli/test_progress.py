@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from xferengine.cli.progress import Bars, Lines, NoProgress, Pace, Tally, progress_text
+from xferengine.cli.progress import Bars, Lines, NoProgress, progress_text
+from xferengine.cli.tally import Pace, Tally
 from xferengine.model.events import (
     AttemptFailed,
     BytesMoved,
@@ -133,6 +134,15 @@ def test_bars_are_drawn_rarely_and_fit():
     bars.close()
     assert screen.getvalue().endswith("0/2 sessions · 5/10 files · 500 B of 1.0 kB\n")
     bars.close()
+
+
+def test_nothing_to_send_is_no_progress():
+    lines, screen = [], Screen()
+    for progress in (Lines(lines.append, Time()), Bars(screen, 80, Time())):
+        progress.take(PlanReady(experiments=0, files=0, bytes=0, refused=2, skipped=0))
+        progress.close()
+    assert lines == []
+    assert not screen.getvalue().endswith("\n")
 
 
 def test_no_progress_is_silent():

@@ -94,7 +94,7 @@ def test_how_to_go_on(state, code, command):
 def test_last_words():
     failures = (Failure(ref="1.2.3", error="Conflict", detail="taken"),)
     done = summary(state="incomplete", exit_code=3, failures=failures, unverified=("1.2.4",), report="/r/report.txt")
-    text = "\n".join(end_lines(done, width=80, state_option=" --state-dir /s", labels={"1.2.3": "S1"}))
+    text = "\n".join(end_lines(done, width=80, again=" --state-dir /s", labels={"1.2.3": "S1"}))
     assert "  S1  (1.2.3)\n      Conflict: taken" in text
     assert "not every instance" not in text
     assert "Report   /r/report.txt" in text

@@ -58,3 +58,18 @@ def test_failures_tell_what_to_do_and_are_harmless():
 def test_failures_show_the_label_people_know():
     lines = failure_lines([Failure(ref="1.2", error="Conflict", detail="x")], limit=5, labels={"1.2": "S1"})
     assert lines[0] == "  S1  (1.2)"
+
+
+def test_what_ended_the_job_is_not_counted_as_a_file():
+    refused = Failure(ref="", error="LoginRefused", detail="no")
+    ended = Summary(
+        job="a", verb="upload", state="failed", exit_code=7, seconds=1, totals=Totals(), failures=(refused,)
+    )
+    assert headline(ended).startswith("Stopped before the end")
+    assert "0 failures" not in "\n".join(summary_lines(ended))
+
+
+def test_the_prearchive_is_checked_by_name_and_size():
+    lines = summary_lines(summary("done", experiments=2, files=7, bytes=9))
+    assert lines[0] == "Done: 2 sessions ready in the prearchive."
+    assert any(line.split()[:3] == ["checked", "7", "files"] for line in lines)
