@@ -13,7 +13,6 @@ from pathlib import Path
 
 SAMPLE_S = 0.05
 DISK_EVERY = 2
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 MB = 1e6
 
 
@@ -38,12 +37,15 @@ class Tree:
         self._pid = pid
         self._temp = temp
         self.rss_bytes = 0
+        self.peak_bytes = 0
         self.temp_bytes = 0
 
     def sample(self, *, disk: bool) -> None:
         """Look once; processes that end meanwhile do not count."""
         pids = self._pids()
-        self.rss_bytes = max(self.rss_bytes, sum(map(_rss, pids)))
+        usage = [_memory(pid) for pid in pids]
+        self.rss_bytes = max(self.rss_bytes, sum(now for now, _ in usage))
+        self.peak_bytes = max(self.peak_bytes, *(peak for _, peak in usage))
         if disk:
             self.temp_bytes = max(self.temp_bytes, _folder_bytes(self._temp) + self._unlinked(pids))
 
@@ -123,8 +125,8 @@ def run_measured(
         exit_code=process.returncode,
         wall_s=wall_s,
         cpu_s=used.ru_utime + used.ru_stime,
-        tree_rss_mb=max(tree.rss_bytes / MB, used.ru_maxrss * 1024 / MB),
-        process_rss_mb=used.ru_maxrss * 1024 / MB,
+        tree_rss_mb=max(tree.rss_bytes, tree.peak_bytes) / MB,
+        process_rss_mb=tree.peak_bytes / MB,
         temp_mb=tree.temp_bytes / MB,
         lines=lines,
         errors=log.read_text(errors="replace")[-2000:],
@@ -152,11 +154,15 @@ def _read(
             lines.append((time.monotonic() - began, line))
 
 
-def _rss(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
-    except (OSError, IndexError):
-        return 0
+def _memory(pid: int) -> tuple[int, int]:
+    """Return resident bytes now and at their highest (ru_maxrss would count the parent's memory before exec)."""
+    found = {"VmRSS": 0, "VmHWM": 0}
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in found:
+                found[name] = int(value.split()[0]) * 1024
+    return found["VmRSS"], found["VmHWM"]
 
 
 def _folder_bytes(folder: Path) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pydicom
 
 from xferengine.emulator.cohort import CohortShape, make_cohort
 from xferengine.emulator.server import Emulator
@@ -84,9 +86,9 @@ def in_prearchive(emulator: Emulator) -> list[str]:
 
 
 def _uid(path: Path) -> str:
-    import pydicom
-
-    return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # odd encodings are the point of some files
+        return str(pydicom.dcmread(path, stop_before_pixels=True, force=True).SOPInstanceUID)
 
 
 def all_uids(files: list[Any]) -> list[str]:

@@ -225,11 +225,41 @@ class TestScans:
             assert [row["ID"] for row in (await site.ask("GET", f"{SESSION}/scans")).rows] == ["2"]
 
 
+class TestAssessors:
+    async def test_life(self):
+        """FIL 7.2, FIL 6.1, FIL 1.1: created below a session, listed there, with in and out resources, deleted."""
+        async with open_browser() as site:
+            accession = await site.make_session("1")
+            target = f"{SESSION}/assessors/A"
+            refused = await site.ask("PUT", target)
+            assert (refused.status, refused.message) == (417, "Need POST Contents")
+            created = await site.ask("PUT", f"{target}?xsiType=xnat:qcManualAssessorData")
+            assert (created.status, created.text) == (201, "XNAT_E00002")
+            (row,) = (await site.ask("GET", f"{SESSION}/assessors")).rows
+            assert (row["label"], row["session_ID"], row["session_label"]) == ("A", accession, "E")
+            for side, place in (("", "out"), ("/out", "out"), ("/in", "in")):
+                name = f"{target}{side}/resources/R/files/{side.strip('/')}x.txt"
+                assert (await site.ask("PUT", f"{name}?inbody=true", b"x")).status == 200
+                (file, *_) = (await site.ask("GET", f"{target}{side}/resources/R/files")).rows
+                assert f"/assessors/XNAT_E00002/{place}/resources/" in file["URI"]
+            everything = (await site.ask("GET", f"/data/experiments/{accession}/files?all=true")).rows
+            assert sorted(file["Name"] for file in everything) == ["outx.txt", "x.txt"]
+            assert (await site.ask("GET", f"{target}?format=json")).json["items"][0]["data_fields"]["label"] == "A"
+            assert (await site.ask("DELETE", f"{target}?removeFiles=true")).status == 200
+            assert (await site.ask("GET", f"{SESSION}/assessors")).rows == []
+            assert (await site.ask("GET", f"{target}?format=json")).status == 404
+
+
 async def test_unknown_tails_of_writes_are_404():
     async with open_browser() as site:
         await site.make_session("1")
         for target in (f"{SESSION}/frobnicate", f"{SESSION}/scans/1/frobnicate", "/data/projects/P/frobnicate"):
             assert (await site.ask("PUT", target)).status == 404
+
+
+async def test_type_filter_on_rows_without_a_type():
+    async with open_browser() as site:
+        assert (await site.ask("GET", "/data/projects?xsiType=xnat:mrSessionData")).status == 200
 
 
 async def test_search_elements_and_schemas():

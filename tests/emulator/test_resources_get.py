@@ -152,6 +152,16 @@ class TestGetOne:
             ):
                 assert (await site.ask("GET", f"{FILES}/a.txt", headers={header: value})).status == status
 
+    async def test_head(self):
+        """FIL 3: the full logic, headers only; archives without a length."""
+        async with open_browser() as site:
+            await site.make_session("1")
+            await put(site, "a.txt", b"0123456789")
+            answer = await site.ask("HEAD", f"{FILES}/a.txt")
+            assert (answer.status, answer.headers["Content-Length"], answer.body) == (200, "10", b"")
+            archive = await site.ask("HEAD", f"{FILES}?format=zip")
+            assert (archive.status, "Content-Length" in archive.headers, archive.body) == (200, False, b"")
+
     async def test_unknown_is_404_empty_or_204(self):
         async with open_browser() as site:
             await site.make_session("1")

@@ -8,7 +8,8 @@ from typing import Any
 
 import pydicom
 import pytest
-from pydicom.fileset import FileSet
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, generate_uid
 from trouble_kit import failure, imports, job_for, of_study, open_site, rewrite, stored, tiny_cohort, uids_of
 
 from xferengine.jobs.labels import study_hash
@@ -119,16 +120,12 @@ async def test_an_instance_without_uids_is_named_and_the_rest_arrives(
 
 
 async def test_a_dicomdir_and_other_files_are_skipped_and_counted(tmp_path: Path) -> None:
-    files = tiny_cohort(tmp_path / "made")
-    media = FileSet()
-    for file in files:
-        media.add(str(file.path))
-    media.write(tmp_path / "in")
+    files = tiny_cohort(tmp_path / "in")
+    _write_dicomdir(tmp_path / "in" / "DICOMDIR")
     (tmp_path / "in" / "notes.txt").write_text("read me")
     async with open_site() as emulator:
-        job = job_for(emulator, tmp_path)
-        summary = await job.run()
-        assert (summary.state, summary.exit_code) == ("done", 0), summary
+        summary = await job_for(emulator, tmp_path).run()
+        assert (summary.state, summary.exit_code, summary.failures) == ("done", 0, ()), summary
         assert stored(emulator) == uids_of(files)
 
 
@@ -260,3 +257,18 @@ async def test_an_unusable_label_is_refused_not_changed(tmp_path: Path, patient:
         assert found.error == "BadInput"
         assert "session label" in found.detail
         assert stored(emulator) == uids_of(of_study(cohort, 1))
+
+
+def _write_dicomdir(path: Path) -> None:
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = MediaStorageDirectoryStorage
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    media = Dataset()
+    media.file_meta = meta
+    media.FileSetID = "MEDIA"
+    media.OffsetOfTheFirstDirectoryRecordOfTheRootDirectoryEntity = 0
+    media.OffsetOfTheLastDirectoryRecordOfTheRootDirectoryEntity = 0
+    media.FileSetConsistencyFlag = 0
+    media.DirectoryRecordSequence = []
+    media.save_as(path, enforce_file_format=True)

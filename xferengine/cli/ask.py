@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
+import sys
 
 from xferengine.errors import SettingsError
 from xferengine.kit.escape import for_terminal
@@ -28,14 +30,23 @@ def ask_credentials(url: str, user: str) -> Credentials:
 async def ask_yes_no(question: str) -> bool:
     """Ask and return whether the answer begins with y; an empty answer and an end of input mean no.
 
-    Cancellation: the question is given up; what is typed later is not read.
+    Cancellation: the question is given up at once.
     """
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    answer = await _read_line(sys.stdin.fileno())
+    return answer.strip().lower() in {b"y", b"yes"}
+
+
+async def _read_line(handle: int) -> bytes:
+    """Read what a terminal hands over after Return.
+
+    Not with ``input`` in a thread: a thread that still holds the standard input at the end kills the interpreter.
+    """
+    import anyio
     import anyio.to_thread
 
-    def ask() -> bool:
-        try:
-            return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
-        except EOFError:
-            return False
-
-    return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+    if os.name == "posix":
+        await anyio.wait_readable(handle)
+        return os.read(handle, 4096)
+    return await anyio.to_thread.run_sync(os.read, handle, 4096, abandon_on_cancel=True)

@@ -12,6 +12,7 @@ from xferengine.model.events import Event, ScanProgress
 
 LINE_EVERY_S = 10.0
 DRAW_EVERY_S = 0.1
+_ROWS = 20
 
 
 class Progress(Protocol):
@@ -86,7 +87,7 @@ def progress_text(tally: Tally, pace: Pace, *, ended: bool = False) -> str:
         return scan_text(tally.scan)
     plan = tally.plan
     parts = [
-        f"{tally.sessions:,}/{plan.experiments:,} sessions",
+        f"{tally.sessions:,}/{tally.sessions_total:,} sessions",
         f"{tally.files:,}/{plan.files:,} files",
         f"{size_text(tally.bytes)} of {size_text(plan.bytes)}",
     ]
@@ -144,7 +145,7 @@ class Bars:
         repeated = f"{tally.attempts_failed:,} repeated" if tally.attempts_failed else ""
         self._show(
             [
-                ("sessions", tally.sessions, plan.experiments, f"{tally.sessions:,}/{plan.experiments:,}"),
+                ("sessions", tally.sessions, tally.sessions_total, f"{tally.sessions:,}/{tally.sessions_total:,}"),
                 ("files", tally.files, plan.files, _joined(f"{tally.files:,}/{plan.files:,}", repeated)),
                 (
                     "bytes",
@@ -161,8 +162,10 @@ class Bars:
         if len(self._bars) != len(rows):
             self.hide()
             tqdm.monitor_interval = 0  # its thread only repairs bars that are drawn too rarely
+            # some terminals (of containers, of job systems) call themselves 0 rows high: tqdm would show nothing
+            width = self._width - 1
             self._bars = [
-                tqdm(file=self._err, position=n, leave=False, ncols=self._width - 1, total=0, bar_format=" ")
+                tqdm(file=self._err, position=n, leave=False, bar_format=" ", total=0, ncols=width, nrows=_ROWS)
                 for n in range(len(rows))
             ]
         cells = _text_cells(self._width)

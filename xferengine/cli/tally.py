@@ -51,6 +51,11 @@ class Tally:
         return len(self._ended)
 
     @property
+    def sessions_total(self) -> int:
+        """Sessions of the plan; more when a resumed job ends some that had nothing left to send."""
+        return max(self.plan.experiments if self.plan else 0, self.sessions)
+
+    @property
     def bytes(self) -> int:
         """Bytes of files that have arrived, and what is under way."""
         total = self._done_bytes + sum(self._moving.values())

@@ -63,6 +63,7 @@ class TextView:
         self._terminal = terminal
         self._manner = manner
         self._progress = progress
+        self._declined = False
 
     def emit(self, event: Event) -> None:
         """Take an event of the engine."""
@@ -83,12 +84,16 @@ class TextView:
             return False
         if self._manner.yes or not self._terminal.can_ask or not plan.totals.experiments:
             return True
-        return await ask_yes_no(render_text.question(plan))
+        self._declined = not await ask_yes_no(render_text.question(plan))
+        return not self._declined
 
     def finish(self, report: JobReport) -> Summary:
         """Say how it ended; with ``--quiet`` only what did not go well."""
         self.close()
         summary = cast("Summary", report.summary)
+        if self._declined:
+            self._terminal.say("Nothing was sent. The same command shows the plan again.")
+            return summary
         if (summary.exit_code == 0 and self._manner.quiet) or (self._manner.dry_run and not summary.failures):
             return summary
         labels = {study.study_uid: study.session for study in report.studies if study.session}

@@ -199,7 +199,7 @@ def _filtered(found: list[Row], name: str, value: str) -> list[Row]:
     if field is None:
         return found
     if field == "xsiType":
-        return [row for row in found if rows.is_type(row["xsiType"], value)]
+        return [row for row in found if rows.is_type(row.get("xsiType", ""), value)]
     accepts = _ranged(value) if field in _RANGED else _like(value)
     return [row for row in found if accepts(row.get(field, ""))]
 

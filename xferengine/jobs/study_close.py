@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from xferengine.errors import Ambiguous, Conflict, ProtocolViolation, RemoteError, ServerFault, XferError
+from xferengine.errors import Ambiguous, Conflict, ProtocolViolation, Rejected, RemoteError, ServerFault, XferError
 from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
 from xferengine.jobs.study_send import Sender
@@ -63,6 +63,8 @@ class Closer:
 
     async def _all_refused(self) -> XferError:
         count = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
+        if not count:
+            return Rejected("the server stored none of its files; each of them is named")
         return Conflict(
             f"the server kept none of {count} instances: a series filter or script of the site refuses them"
         )

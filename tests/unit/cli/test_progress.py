@@ -1,6 +1,7 @@
 """Progress adds up, draws rarely, and never shows more than there is."""
 
 import io
+import os
 
 import pytest
 
@@ -134,6 +135,22 @@ def test_bars_are_drawn_rarely_and_fit():
     bars.close()
     assert screen.getvalue().endswith("0/2 sessions · 5/10 files · 500 B of 1.0 kB\n")
     bars.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo terminals")
+def test_bars_show_on_a_terminal_without_a_size():
+    import pty
+
+    master, slave = pty.openpty()
+    with os.fdopen(slave, "w") as screen:
+        bars = Bars(screen, 80, Time())
+        bars.take(PLAN)
+        shown = b""
+        while b"bytes" not in shown:  # the last of the three; a test that waits for ever ends at its time limit
+            shown += os.read(master, 4096)
+        assert shown.index(b"sessions") < shown.index(b"files") < shown.index(b"bytes")
+        bars.hide()
+    os.close(master)
 
 
 def test_nothing_to_send_is_no_progress():
