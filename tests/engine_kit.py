@@ -96,4 +96,14 @@ def all_uids(files: list[Any]) -> list[str]:
     return sorted(file.sop_uid for file in files)
 
 
-__all__ = ["SMALL", "CohortShape", "Job", "all_uids", "archived", "in_prearchive", "make_cohort", "settings_for", "spec_for"]
+__all__ = [
+    "SMALL",
+    "CohortShape",
+    "Job",
+    "all_uids",
+    "archived",
+    "in_prearchive",
+    "make_cohort",
+    "settings_for",
+    "spec_for",
+]
