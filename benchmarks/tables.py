@@ -14,7 +14,7 @@ COLOURS = {"engine": "#1b6ca8", "xnatctl": "#d9822b", "xnatctl-prearchive": "#e8
            "curl-4": "#9e9e9e", "curl-16": "#5f5f5f"}  # fmt: skip
 HEADER = (
     "client", "wall s", "to archived s", "client CPU s", "CPU s/GB", "server CPU s", "peak tree MB", "temp MB",
-    "requests", "resent or surplus MB", "beside best rival", "of lock bound",
+    "requests", "received MB", "beside best rival", "beside its command alone", "of lock bound",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def _groups(records: list[Record]) -> list[tuple[str, str]]:
 
 def _section(scenario: str, pace: str, records: list[Record]) -> list[str]:
     merged = _merged(records)
-    rivals = [to_archived_s(r) for r in merged if r["client"] in RIVALS and not r["failed"]]
+    rivals = [(to_archived_s(r), r["wall_s"]) for r in merged if r["client"] in RIVALS and not r["failed"]]
     best = min(rivals, default=None)
     first = records[0]
     lines = [
@@ -61,7 +61,7 @@ def _section(scenario: str, pace: str, records: list[Record]) -> list[str]:
     return lines
 
 
-def _row(record: Record, best: float | None) -> str:
+def _row(record: Record, best: tuple[float, float] | None) -> str:
     if record["failed"]:
         return f"| {record['client']} | FAILED: {record['failed']} |" + " |" * (len(HEADER) - 2)
     gb = record["payload_mb"] / 1000
@@ -77,8 +77,9 @@ def _row(record: Record, best: float | None) -> str:
         f"{record['tree_rss_mb']:.0f}",
         f"{record['temp_mb']:.0f}",
         f"{record['requests']:.0f}",
-        f"{record['surplus_mb']:.1f}",
-        f"{best / to_archived_s(record):.2f}×" if best else "",
+        f"{record['received_mb']:.1f}",
+        f"{best[0] / to_archived_s(record):.2f}×" if best else "",
+        f"{best[1] / to_archived_s(record):.2f}×" if best else "",
         bound,
     )
     return "| " + " | ".join(cells) + " |"
@@ -88,11 +89,14 @@ def _phases(record: Record) -> str:
     if "send_s" not in record:
         return ""
     rate = record["payload_mb"] / record["send_s"]
-    return (
-        f"engine: start and scan {record['scan_s']:.2f} s, to the first bundle {record['before_send_s']:.2f} s, sending"
-        f" {record['send_s']:.2f} s ({rate:.0f} MB/s, {record['bundles']:.0f} bundles), closing {record['close_s']:.2f} s;"
-        f" load before the run {record['load']}"
+    parts = (
+        f"start and scan {record['scan_s']:.2f} s",
+        f"to the first bundle {record['before_send_s']:.2f} s",
+        f"sending {record['send_s']:.2f} s ({rate:.0f} MB/s, {record['bundles']:.0f} bundles)",
+        f"closing {record['close_s']:.2f} s",
+        f"resent {record['resent_mb']:.1f} MB",
     )
+    return f"engine: {', '.join(parts)}; load before the run {record['load']}"
 
 
 def _merged(records: list[Record]) -> list[Record]:

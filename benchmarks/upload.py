@@ -148,12 +148,17 @@ def run_matrix(given: argparse.Namespace, work: Path) -> list[dict[str, Any]]:
 
 
 def _line(record: dict[str, Any]) -> str:
-    verdict = f"FAILED: {record['failed']}" if record["failed"] else ""
-    return (
-        f"{record['scenario']:>8} {record['pace']:>9} {record['client']:<18} wall {record['wall_s']:7.2f} s"
-        f" +{record['closing_by_benchmark_s']:5.2f}  cpu {record['client_cpu_s']:6.2f}  server {record['server_cpu_s']:6.2f}"
-        f"  rss {record['tree_rss_mb']:6.0f} MB  temp {record['temp_mb']:6.0f} MB  {record['requests']:6d} requests {verdict}"
+    parts = (
+        f"{record['scenario']:>8} {record['pace']:>9} {record['client']:<18}",
+        f"wall {record['wall_s']:7.2f} s +{record['closing_by_benchmark_s']:5.2f}",
+        f"cpu {record['client_cpu_s']:6.2f}",
+        f"server {record['server_cpu_s']:6.2f}",
+        f"rss {record['tree_rss_mb']:5.0f} MB",
+        f"temp {record['temp_mb']:5.0f} MB",
+        f"{record['requests']:6d} requests",
+        f"FAILED: {record['failed']}" if record["failed"] else "",
     )
+    return "  ".join(parts)
 
 
 def main() -> int:

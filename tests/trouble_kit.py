@@ -31,7 +31,9 @@ def tiny_cohort(folder: Path, **changes: Any) -> list[CohortFile]:
     return make_cohort(folder, CohortShape(**{**values, **changes}))
 
 
-def job_for(emulator: Emulator, tmp_path: Path, *paths: Path, settings: dict[str, Any] | None = None, **spec: Any) -> Job:
+def job_for(
+    emulator: Emulator, tmp_path: Path, *paths: Path, settings: dict[str, Any] | None = None, **spec: Any
+) -> Job:
     """An upload of ``tmp_path/in`` (or of ``paths``) with its state in ``tmp_path/state``."""
     return Job(
         emulator,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
+from engine_kit import in_prearchive
 from trouble_kit import failure, job_for, of_study, open_site, rewrite, stored, tiny_cohort, uids_of
 
 
@@ -90,15 +93,10 @@ async def test_new_files_of_a_session_in_the_prearchive_are_added(tmp_path: Path
         late.path.write_bytes(content)
         summary = await job.run()
         assert (summary.state, summary.exit_code) == ("done", 0), summary
-        from engine_kit import in_prearchive
-
         assert in_prearchive(emulator) == uids_of(cohort)
 
 
 async def test_young_files_are_sent_when_they_are_old_enough(tmp_path: Path) -> None:
-    import os
-    import time
-
     cohort = tiny_cohort(tmp_path / "in")
     old = time.time() - 3600
     for file in cohort:

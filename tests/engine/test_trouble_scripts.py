@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from engine_kit import SMALL_POOL
 from trouble_kit import job_for, of_study, open_site, stored, tiny_cohort, uids_of
 
+from xferengine.emulator.dicom import read_header
 from xferengine.emulator.scripts import Script
+from xferengine.emulator.server import Emulator
 from xferengine.model.events import Notice
+from xferengine.settings.slices import PoolConfig
 
 
 @pytest.mark.parametrize("allow", [False, True])
@@ -45,8 +50,6 @@ async def test_a_study_of_which_the_server_keeps_nothing_is_named_and_the_rest_a
 async def test_one_instance_of_a_series_that_is_dropped_each_time(tmp_path: Path) -> None:
     cohort = tiny_cohort(tmp_path / "in", instances=8)
     script = Script(reject_every=3)
-    from xferengine.emulator.dicom import read_header
-
     dropped = tuple(f for f in cohort if script.rejects(read_header(f.path.read_bytes(), complete=True)))
     assert 0 < len(dropped) < len(cohort)
     async with open_site(script=script) as emulator:
@@ -68,10 +71,7 @@ async def test_rewritten_headers_are_verified_by_uid(tmp_path: Path, bundles: in
         assert stored(emulator) == uids_of(cohort)
 
 
-def _bundles_of(files: int) -> Any:
-    import msgspec
-    from engine_kit import SMALL_POOL
-
+def _bundles_of(files: int) -> PoolConfig:
     return msgspec.structs.replace(SMALL_POOL, bundle_bytes=1_000_000, bundle_files_max=files)
 
 
@@ -106,7 +106,7 @@ async def test_an_instance_lost_in_archiving_is_named(tmp_path: Path) -> None:
         assert summary.totals.verified == len(cohort) - 1
 
 
-def _forget(emulator: Any, uid: str) -> None:
+def _forget(emulator: Emulator, uid: str) -> None:
     """A project script removes an instance while the session is archived."""
     world = emulator.world
     for resource in list(world.resources.values()):

@@ -7,22 +7,24 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import msgspec
 import pytest
-from engine_kit import in_prearchive
-from trouble_kit import failure, imports, job_for, of_study, once, open_site, stored, tiny_cohort, uids_of
+from engine_kit import SMALL_POOL, Job, in_prearchive
+from trouble_kit import failure, job_for, of_study, once, open_site, stored, tiny_cohort, uids_of
 
 from xferengine.emulator.cohort import CohortFile
 from xferengine.errors import SettingsError
 from xferengine.jobs.mapfile import map_digest
 from xferengine.model.events import PlanReady
+from xferengine.settings.slices import PoolConfig
 
 
 @pytest.mark.parametrize("how", ["vanishes", "grows", "is-replaced", "shrinks"])
-@pytest.mark.parametrize("size", [3000, 1_500_000], ids=["small", "big"])
+@pytest.mark.parametrize("inline_bytes", [1 << 20, 1000], ids=["whole", "in-chunks"])
 async def test_a_file_that_changes_after_the_scan_is_named_and_its_session_is_not_archived_without_it(
-    tmp_path: Path, how: str, size: int
+    tmp_path: Path, how: str, inline_bytes: int
 ) -> None:
-    cohort = tiny_cohort(tmp_path / "in", instance_bytes=size)
+    cohort = tiny_cohort(tmp_path / "in")
     bad = of_study(cohort, 0)[1]
     content = bad.path.read_bytes()
 
@@ -32,7 +34,7 @@ async def test_a_file_that_changes_after_the_scan_is_named_and_its_session_is_no
             bad.path.write_bytes({"grows": content + b"\0" * 8, "shrinks": content[:-8], "is-replaced": content}[how])
 
     async with open_site() as emulator:
-        job = job_for(emulator, tmp_path, settings={"pool": _big_bundles()})
+        job = job_for(emulator, tmp_path, settings={"pool": _inline(inline_bytes)})
         summary = await job.run(once(PlanReady, change))
         assert (summary.state, summary.exit_code) == ("incomplete", 3), summary
         assert failure(summary, bad.path).error == "SourceChanged"
@@ -45,11 +47,8 @@ async def test_a_file_that_changes_after_the_scan_is_named_and_its_session_is_no
         assert stored(emulator) == uids_of(cohort)
 
 
-def _big_bundles():
-    import msgspec
-    from engine_kit import SMALL_POOL
-
-    return msgspec.structs.replace(SMALL_POOL, bundle_bytes=8_000_000, budget_bytes=8_000_000)
+def _inline(size_bytes: int) -> PoolConfig:
+    return msgspec.structs.replace(SMALL_POOL, inline_bytes=size_bytes, chunk_bytes=1000)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +71,7 @@ async def test_a_bad_map_line_is_told_by_its_number(tmp_path: Path, line: str, n
         assert emulator.requests.count == 0
 
 
-async def _run(job) -> None:
+async def _run(job: Job) -> None:
     """A job that cannot begin either raises or returns with the error in its summary."""
     summary = await job.run()
     assert summary.exit_code == 2

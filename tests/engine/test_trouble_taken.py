@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import anyio
+import msgspec
+import pydicom
 import pytest
-from engine_kit import in_prearchive
+from engine_kit import SMALL_POOL, in_prearchive
 from trouble_kit import failure, imports, job_for, of_study, once, open_site, stored, tiny_cohort, uids_of
 
 from xferengine.emulator.cohort import CohortFile
 from xferengine.emulator.server import Emulator
+from xferengine.jobs.admin import list_jobs
 from xferengine.jobs.labels import study_hash
-from xferengine.model.events import PlanReady, StudyChanged, UnitDone, UnitStarted
+from xferengine.model.events import Event, PlanReady, StudyChanged, UnitDone, UnitStarted
+from xferengine.settings.slices import PoolConfig
 
 
 def label_of(file: CohortFile) -> str:
     """The session label that the default template gives."""
-    import pydicom
-
     return f"{file.subject}_{pydicom.dcmread(file.path).StudyDate}_{study_hash(file.study_uid)}"
 
 
@@ -92,15 +94,19 @@ async def test_existing_row_wait_goes_on_when_the_other_session_is_gone(tmp_path
         row = emulator.core.inject_foreign_row("P", taken.study_uid, label_of(taken))
         job = job_for(emulator, tmp_path, existing_row="wait")
         async with anyio.create_task_group() as tg:
+            archived = anyio.Event()
+
+            def listen(event: Event) -> None:
+                if isinstance(event, StudyChanged) and event.state == "verified":
+                    archived.set()
 
             async def other_sender() -> None:
-                while not stored(emulator):
-                    await anyio.sleep(0.01)
+                await archived.wait()
                 assert sent_for(emulator, label_of(taken)) == 0
                 emulator.core.table.forget(row)
 
             tg.start_soon(other_sender)
-            summary = await job.run()
+            summary = await job.run(listen)
         assert (summary.state, summary.exit_code) == ("done", 0), summary
         assert stored(emulator) == uids_of(cohort)
 
@@ -121,10 +127,7 @@ async def test_a_row_of_another_sender_that_appears_at_the_first_bundle_is_seen(
         assert set(in_prearchive(emulator)) <= set(uids_of(of_study(cohort, 0)))
 
 
-def _one_study():
-    import msgspec
-    from engine_kit import SMALL_POOL
-
+def _one_study() -> PoolConfig:
     return msgspec.structs.replace(SMALL_POOL, studies_in_flight=1)
 
 
@@ -152,8 +155,6 @@ async def test_killed_before_the_first_answer_the_next_run_adopts_its_own_row(tm
             await job.run(once(UnitStarted, kill))
         assert not stored(emulator)
         emulator.faults.clear()
-        from xferengine.jobs.admin import list_jobs
-
         (row,) = list_jobs(tmp_path / "state")
         ours = of_study(cohort, 0)[0]
         emulator.core.inject_foreign_row("P", ours.study_uid, label_of(ours)).source = f"xferengine-{row.id}"

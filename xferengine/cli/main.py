@@ -106,6 +106,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def call(terminal: Terminal, args: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; every error has become words on the terminal."""
+    # a command line that cannot be parsed still owes its reader a summary
+    terminal.wants_json = "--json" in (sys.argv[1:] if args is None else args)
     try:
         result = cli.main(args=args, prog_name="xferengine", standalone_mode=False, obj=terminal)
         return result if isinstance(result, int) else exitcodes.OK
@@ -120,9 +122,9 @@ def call(terminal: Terminal, args: Sequence[str] | None = None) -> int:
         return _ended(terminal, "Interrupted", "interrupted", exitcodes.INTERRUPTED)
     except XferError as error:
         return _failed(terminal, error)
-    except BrokenPipeError:
+    except BrokenPipeError:  # of click's own help; what a job writes goes through the terminal, which bears it
         terminal.broken = True
-        return exitcodes.BUG
+        return exitcodes.OK
     except Exception as error:  # noqa: BLE001 - the program's last line: a bug becomes words, a log entry and exit 1
         return _failed(terminal, known) if (known := _single(error)) else _bug(terminal, error)
 

@@ -35,18 +35,21 @@ class Terminal:
 
     def say(self, *lines: str) -> None:
         """Write lines to standard output."""
-        self._write(self.out, lines)
+        self._write(self.out, "".join(f"{line}\n" for line in lines))
+
+    def write(self, text: str) -> None:
+        """Write text to standard output as it is (for whatever expects a file)."""
+        self._write(self.out, text)
 
     def tell(self, *lines: str) -> None:
         """Write lines to standard error, above the progress."""
         self.before_words()
-        self._write(self.err, lines)
+        self._write(self.err, "".join(f"{line}\n" for line in lines))
 
-    def _write(self, stream: TextIO, lines: tuple[str, ...]) -> None:
+    def _write(self, stream: TextIO, text: str) -> None:
         """A reader that went away (``| head``) ends the words, never the transfer."""
         if self.broken and stream is self.out:
             return
-        text = "".join(f"{line}\n" for line in lines)
         try:
             try:
                 stream.write(text)

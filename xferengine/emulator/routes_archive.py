@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xferengine.emulator.assessor_items import AssessorItems
 from xferengine.emulator.catalogs import Catalogs
 from xferengine.emulator.file_get import FileGet
 from xferengine.emulator.file_put import FilePut
@@ -18,7 +19,18 @@ from xferengine.emulator.xapi import XapiRoutes
 def data_router(site: Site) -> Router:
     """Return the router of the `/data` application."""
     router = Router()
-    for part in (LoginRoutes, TokenRoutes, Listings, Items, SessionItems, Catalogs, FileGet, FilePut, UserCache):
+    for part in (
+        LoginRoutes,
+        TokenRoutes,
+        Listings,
+        Items,
+        SessionItems,
+        AssessorItems,
+        Catalogs,
+        FileGet,
+        FilePut,
+        UserCache,
+    ):
         for method, pattern, handler in part(site).routes():
             router.add(method, pattern, handler)
     return router

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from xferengine.errors import BadInput, SettingsError
+from xferengine.errors import BadInput, LockedByOther, SettingsError
 from xferengine.jobs.plan import PlanView
 from xferengine.jobs.planning import plan_view
 from xferengine.jobs.spec import JobReport, StudyReport, UploadSpec
@@ -37,9 +37,21 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def list_jobs(state_dir: Path) -> list[JobRow]:
-    """Return all jobs, newest first."""
+    """Return all jobs, newest first. One that was running when its process died is shown as interrupted."""
     with open_catalogue(state_dir) as catalogue:
-        return catalogue.all()
+        return [_truthful(row, catalogue.folder(row.id)) for row in catalogue.all()]
+
+
+def _truthful(row: JobRow, folder: Path) -> JobRow:
+    if row.state != "running":
+        return row
+    try:
+        if folder.exists():
+            with hold_lock(folder):
+                pass
+    except LockedByOther:
+        return row
+    return msgspec.structs.replace(row, state="interrupted")
 
 
 def job_row(state_dir: Path, job_id: str) -> JobRow:

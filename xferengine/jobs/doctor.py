@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import urlsplit
 
 import msgspec
 
 from xferengine.errors import XferError
-from xferengine.jobs.serverstate import load_sizer
+from xferengine.jobs.serverstate import recall, sizer_of
 from xferengine.kit.clock import SystemClock
 from xferengine.settings.slices import Settings
+from xferengine.settings.values import is_loopback
 from xferengine.xnat.client import XnatClient, open_client
 from xferengine.xnat.transport import Request
 
@@ -76,6 +78,8 @@ async def _round_trip(client: XnatClient) -> Finding:
 
 
 def _transport(settings: Settings) -> Finding:
+    if settings.server.url.startswith("http:") and is_loopback(urlsplit(settings.server.url).hostname or ""):
+        return Finding(level="info", what="transport", detail="plain http on this machine")
     if settings.server.url.startswith("http:"):
         return Finding(level="warning", what="transport", detail="plain http", does="passwords travel readable")
     if not settings.server.verify_tls:
@@ -86,7 +90,7 @@ def _transport(settings: Settings) -> Finding:
 
 
 def _bodies(settings: Settings) -> Finding:
-    bound = load_sizer(settings).bound_bytes
+    bound = sizer_of(settings, recall(settings)).bound_bytes
     return Finding(
         level="info",
         what="largest bundle",

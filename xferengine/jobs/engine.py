@@ -120,3 +120,10 @@ class Suspects:
     def clear(self) -> None:
         """A bundle went well."""
         self._names.clear()
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return the single errors of a (nested) group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

@@ -107,6 +107,4 @@ def _state(states: dict[str, int], open_studies: int, code: int, spec: UploadSpe
         return "sent"
     if code != OK:
         return "incomplete" if good or open_studies else "failed"
-    if states.get("unverified") or (states.get("ready") and not states.get("verified")):
-        return "done-unverified" if states.get("unverified") else "done"
-    return "done"
+    return "done-unverified" if states.get("unverified") else "done"

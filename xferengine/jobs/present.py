@@ -24,11 +24,13 @@ async def take_present(engine: Engine, study: StudyRow) -> bool:
     missing (a site script rewrites headers by default, IMP 7) it counts as present, content not proven.
     """
     async for entries in catalog_entries(engine, study):
-        await engine.manifest.write(lambda con, e=entries: evidence.take_present(con, study.id, [x.uid for x in e]))
+        # By name too: a site script that gives instances new UIDs leaves the names they were sent under (IMP 7).
+        keys = [x.uid for x in entries] + [x.name.rsplit("/", 1)[-1].removesuffix(".dcm") for x in entries]
+        await engine.manifest.write(lambda con, k=keys: evidence.take_present(con, study.id, k))
         await _prove(engine, study, entries)
-    if await engine.manifest.read(lambda con: units.has_unsent(con, study.id)):
+    if engine.manifest.peek(lambda con: units.has_unsent(con, study.id)):
         return False
-    present = await engine.manifest.read(lambda con: studies.file_counts(con, study.id).get("present", 0))
+    present = engine.manifest.peek(lambda con: studies.file_counts(con, study.id).get("present", 0))
     state = StudyState.UNVERIFIED if present else StudyState.VERIFIED
     detail = "archived before; content not proven" if present else ""
     await engine.manifest.write(lambda con: studies.set_state(con, study.id, state, verified_by="uid", detail=detail))

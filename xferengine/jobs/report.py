@@ -55,6 +55,14 @@ COLUMNS = (
 """Of ``report.csv``; ``path`` holds several paths separated by `` | ``."""
 
 
+class TextSink(Protocol):
+    """What a form is written to: an open text file, or a terminal."""
+
+    def write(self, text: str, /) -> object:
+        """Take some text."""
+        ...
+
+
 class _Writer(Protocol):
     """One file of the report."""
 
@@ -64,7 +72,7 @@ class _Writer(Protocol):
 
 
 class _Text:
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: TextSink) -> None:
         self._out = out
 
     def begin(self, summary: Summary) -> None:
@@ -92,7 +100,7 @@ class _Text:
 
 
 class _Json:
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: TextSink) -> None:
         self._out = out
         self._between = ""
 
@@ -115,7 +123,7 @@ def _json(value: msgspec.Struct) -> str:
 
 
 class _Csv:
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: TextSink) -> None:
         self._rows = csv.writer(out)
 
     def begin(self, summary: Summary) -> None:
@@ -131,7 +139,7 @@ class _Csv:
 class _Failed:
     """Cells of a map are taken literally, a guard against formulas would change them: only usable labels stand here."""
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: TextSink) -> None:
         self._rows = csv.writer(out)
 
     def begin(self, summary: Summary) -> None:
@@ -177,7 +185,7 @@ def csv_cells(study: StudyReport) -> list[str]:
     return [for_csv_cell(str(value)) for value in values]
 
 
-FORMS: dict[str, tuple[str, Callable[[IO[str]], _Writer]]] = {
+FORMS: dict[str, tuple[str, Callable[[TextSink], _Writer]]] = {
     "text": (REPORT_TEXT, _Text),
     "json": (REPORT_JSON, _Json),
     "csv": (REPORT_CSV, _Csv),
@@ -186,8 +194,8 @@ FORMS: dict[str, tuple[str, Callable[[IO[str]], _Writer]]] = {
 """Form → name of its file, and what writes it."""
 
 
-def write_form(form: str, out: IO[str], summary: Summary, studies: Iterable[StudyReport]) -> None:
-    """Write one form of the report to an open text file."""
+def write_form(form: str, out: TextSink, summary: Summary, studies: Iterable[StudyReport]) -> None:
+    """Write one form of the report to a file or a terminal."""
     writer = FORMS[form][1](out)
     writer.begin(summary)
     for study in studies:

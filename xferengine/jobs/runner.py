@@ -13,18 +13,18 @@ from pathlib import Path
 import anyio
 import msgspec
 
-from xferengine.errors import XferError
+from xferengine.errors import DiskFull, ManifestError, XferError
 from xferengine.jobs import outcome
-from xferengine.jobs.engine import Engine, Workload
+from xferengine.jobs.engine import Engine, Workload, leaves
 from xferengine.jobs.plan import Confirm, PlanView, RunOptions
 from xferengine.jobs.planfile import load_plan, write_plan
 from xferengine.jobs.planning import Planner
 from xferengine.jobs.preflight import Preflight
 from xferengine.jobs.report import write_reports
-from xferengine.jobs.serverstate import load_sizer, save_sizer
+from xferengine.jobs.serverstate import pool_of, recall, remember, sizer_of
 from xferengine.jobs.spec import JobReport, UploadSpec
 from xferengine.jobs.studyreport import iter_study_reports
-from xferengine.jobs.upload import UploadRun, leaves
+from xferengine.jobs.upload import UploadRun
 from xferengine.kit.budget import ByteBudget
 from xferengine.kit.clock import Clock, SystemClock
 from xferengine.kit.ratelimit import RateLimiter, parse_timetable
@@ -81,9 +81,10 @@ async def run_job(
             run = _Run(job, spec, settings, manifest, emit, options)
             report = await run.go(confirm)
             summary = run.summary
+            state = job.state if options.dry_run and job.state != "running" else summary.state
             done = summary.totals.experiments - run.open_or_bad
             catalogue.update(
-                job.id, summary.state, experiments=summary.totals.experiments, done=done, failed=len(summary.failures)
+                job.id, state, experiments=summary.totals.experiments, done=done, failed=len(summary.failures)
             )
             return report
 
@@ -189,12 +190,21 @@ class _Run:
             if self._options.plan_out:
                 target = Path(self._options.plan_out)
                 await self._manifest.read(lambda con: write_plan(con, self._spec, target))
-            if confirm is not None and not self._options.dry_run and view.totals.experiments:
-                self._declined = not await confirm(view)
-            elif confirm is not None and self._options.dry_run:
-                await confirm(view)
-            if not self._options.dry_run and not self._declined:
+            agreed = await self._ask(confirm, view)
+            if agreed and not self._options.dry_run and self._stop.is_feeding:
                 await self._upload(engine)
+            self._declined = not agreed
+
+    async def _ask(self, confirm: Confirm | None, view: PlanView) -> bool:
+        """Show the plan and ask; a signal ends the asking too."""
+        if confirm is None or not (view.totals.experiments or self._options.dry_run):
+            return True
+        agreed = True
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(self._cancel_on_stop, tg.cancel_scope)
+            agreed = await confirm(view)
+            tg.cancel_scope.cancel()
+        return agreed
 
     async def _upload(self, engine: Engine) -> None:
         async with anyio.create_task_group() as tg:
@@ -230,7 +240,9 @@ class _Run:
                 open_client(settings.server, settings.credentials, settings.timeouts, clock=clock, policy=retry)
             )
             threads = await stack.enter_async_context(BlockingPool())
-            sizer = load_sizer(settings)
+            memory = recall(settings)
+            sizer = sizer_of(settings, memory)
+            lanes = Lanes(pool_of(settings, memory), clock=clock, emit=self._emit, breaker=breaker)
             _, files, size = await self._manifest.read(overview.to_send)
             engine = Engine(
                 job_id=self._job.id,
@@ -241,7 +253,7 @@ class _Run:
                 clock=clock,
                 emit=self._emit,
                 stop=self._stop,
-                lanes=Lanes(settings.pool, clock=clock, emit=self._emit, breaker=breaker),
+                lanes=lanes,
                 keys=ExclusiveKeys(),
                 retry=retry,
                 breaker=breaker,
@@ -261,10 +273,23 @@ class _Run:
             try:
                 yield engine
             finally:
-                save_sizer(settings, sizer)
+                remember(settings, memory, sizer, lanes)
 
     async def _finish(self, seconds: float) -> JobReport:
-        """Write the reports and say how it ended."""
+        """Write the reports and say how it ended; where nothing can be written, at least say it."""
+        self.summary = await self._summarize(seconds)
+        try:
+            await self._manifest.write(
+                lambda con: overview.set_meta(con, "summary", msgspec.json.encode(self.summary).decode())
+            )
+            return await run_blocking(self._report)
+        except (DiskFull, ManifestError) as error:
+            if self._error is None:
+                self._error = error
+            self.summary = msgspec.structs.replace(await self._summarize(seconds), report="")
+            return JobReport(summary=self.summary)
+
+    async def _summarize(self, seconds: float) -> Summary:
         reason = self._stop.reason
         if self._declined:
             reason = StopReason(kind=StopKind.CANCELLED)
@@ -277,7 +302,7 @@ class _Run:
             failures.insert(0, Failure(ref=self._error.ref or "", error=self._error.kind, detail=self._error.message))
         by_state = await self._manifest.read(overview.states)
         self.open_or_bad = sum(n for s, n in by_state.items() if s not in {"verified", "unverified", "ready"})
-        self.summary = Summary(
+        return Summary(
             job=self._job.id,
             verb="upload",
             state=state,
@@ -288,10 +313,6 @@ class _Run:
             unverified=tuple(await self._manifest.read(overview.unverified)),
             report=str(self._manifest.folder / "report.txt"),
         )
-        await self._manifest.write(
-            lambda con: overview.set_meta(con, "summary", msgspec.json.encode(self.summary).decode())
-        )
-        return await run_blocking(self._report)
 
     def _report(self) -> JobReport:
         folder = self._manifest.folder

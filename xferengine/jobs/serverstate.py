@@ -1,4 +1,4 @@
-"""What is remembered of a server between jobs: its cost model and the largest body it takes."""
+"""What is remembered of a server between jobs: its cost model, the largest body it takes, how much it bore at once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,20 @@ from typing import Any
 import msgspec
 
 from xferengine.kit.atomicfile import map_disk_errors, write_atomic
+from xferengine.schedule.lanes import Lane, Lanes
 from xferengine.schedule.sizer import Sizer
-from xferengine.settings.slices import Settings
+from xferengine.settings.slices import PoolConfig, Settings
+
+ENOUGH = 20
+"""Requests after which a lane's limit says something about the server."""
+
+
+class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
+    """One server's file in the state folder; limits of 0 are not known."""
+
+    sizer: dict[str, Any] = {}
+    bulk: int = 0
+    commit: int = 0
 
 
 def _path(settings: Settings) -> Path:
@@ -18,26 +30,42 @@ def _path(settings: Settings) -> Path:
     return settings.state_dir / "servers" / f"{name}.json"
 
 
-def load_sizer(settings: Settings) -> Sizer:
-    """Return the cost model of the server as the last job left it, or a fresh one."""
-    path = _path(settings)
+def recall(settings: Settings) -> ServerMemory:
+    """Return what the last job left, or nothing; a damaged memory is only a worse first guess."""
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except FileNotFoundError:
-        return Sizer(settings.pool)
+        return msgspec.json.decode(_path(settings).read_bytes(), type=ServerMemory)
     except (OSError, msgspec.MsgspecError):
-        # A damaged memory is only a worse first guess.
-        return Sizer(settings.pool)
-    return Sizer.from_state(settings.pool, state)
+        return ServerMemory()
 
 
-def save_sizer(settings: Settings, sizer: Sizer) -> None:
-    """Write the cost model for the next job.
+def sizer_of(settings: Settings, memory: ServerMemory) -> Sizer:
+    """Return the cost model of the server as the last job left it, or a fresh one."""
+    return Sizer.from_state(settings.pool, memory.sizer) if memory.sizer else Sizer(settings.pool)
+
+
+def pool_of(settings: Settings, memory: ServerMemory) -> PoolConfig:
+    """Return the pool's settings with first limits as the last job found them good, within the bounds that are set."""
+    pool = settings.pool
+    bulk = min(memory.bulk or pool.workers, pool.workers_max)
+    commit = min(memory.commit or pool.commit, pool.commit_max)
+    return msgspec.structs.replace(pool, workers=bulk, commit=commit)
+
+
+def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, lanes: Lanes) -> None:
+    """Write what this job learned for the next one.
 
     Raises:
         DiskFull, BadInput: the state folder cannot be written.
     """
+
+    def learned(lane: Lane, before: int) -> int:
+        picture = lane.statistics()
+        return picture.limit if picture.granted_count >= ENOUGH else before
+
+    new = ServerMemory(
+        sizer=sizer.to_state(), bulk=learned(lanes.bulk, memory.bulk), commit=learned(lanes.commit, memory.commit)
+    )
     path = _path(settings)
     with map_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(path, msgspec.json.encode(sizer.to_state()))
+    write_atomic(path, msgspec.json.encode(new))

@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from xferengine.model.events import Summary
+
 Destination = Literal["archive", "prearchive"]
 Overwrite = Literal["none", "append", "delete"]
 Verification = Literal["uid", "count", "none"]
@@ -92,7 +94,7 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     refused: int
     failed: int
     verified_by: str
-    """``uid`` · ``count`` · ``name`` · empty."""
+    """``uid`` · ``count`` · ``name`` · ``name and size`` (prearchive) · empty."""
     error: str = ""
     detail: str = ""
 
@@ -100,7 +102,6 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome of a job: what ``run_job`` returns and ``jobs report`` prints."""
 
-    summary: object
-    """``model.events.Summary``."""
+    summary: Summary
     studies: tuple[StudyReport, ...] = ()
     """Every session when there are at most 10,000; the CSV and JSON files hold all."""

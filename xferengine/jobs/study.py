@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from xferengine.errors import Conflict, XferError
-from xferengine.jobs.engine import Engine, StudyStopped
+from xferengine.jobs.engine import Engine, StudyStopped, leaves
 from xferengine.jobs.extras import ExtrasSender
 from xferengine.jobs.present import take_present
 from xferengine.jobs.rows import row_ref, row_status, study_rows
@@ -16,6 +16,7 @@ from xferengine.manifest import studies
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import StudyChanged
 from xferengine.model.states import StudyState
+from xferengine.xnat.experiments import ExperimentInfo
 
 S = StudyState
 
@@ -37,7 +38,8 @@ class StudyRun:
         """
         try:
             await self._steps()
-        except StudyStopped as stopped:
+        except* StudyStopped as group:  # a group when bundles were sent side by side
+            stopped = next(leaf for leaf in leaves(group) if isinstance(leaf, StudyStopped))
             await self.stop(stopped.error, refused=stopped.refused)
 
     async def stop(self, error: XferError, *, refused: bool = False) -> None:
@@ -67,12 +69,15 @@ class StudyRun:
             self._tell(S.SENDING)
             study = await self._sender.send()
             await self._enter(S.SENT)
-            study = await self._current()
+            study = self._current()
         if study.state in {S.SENT, S.BUILT}:
             study = await Closer(engine, study, self._sender).close()
             self._tell(S.GATED)
         if engine.spec.dest == "prearchive":
-            await self._enter(S.READY)
+            await engine.manifest.write(
+                lambda con: studies.set_state(con, self._study.id, S.READY, verified_by="name and size")
+            )
+            self._tell(S.READY)
             return
         if study.state in {S.GATED, S.ARCHIVING}:
             engine.check_feeding()
@@ -86,8 +91,8 @@ class StudyRun:
             study = await Verifier(engine, study).verify()
             self._tell(study.state)
 
-    async def _current(self) -> StudyRow:
-        return await self._engine.manifest.read(lambda con: studies.get(con, self._study.id))
+    def _current(self) -> StudyRow:
+        return self._engine.manifest.peek(lambda con: studies.get(con, self._study.id))
 
     async def _after_order(self, study: StudyRow) -> StudyRow:
         """A study that failed after its archive order: it may have been carried out since."""
@@ -100,7 +105,7 @@ class StudyRun:
                         con, study.id, S.ARCHIVED, accession=info.accession, archive_uri=info.uri
                     )
                 )
-        return await self._current()
+        return self._current()
 
     async def _begin(self, study: StudyRow) -> StudyRow:
         """Look at the server before anything of the study is sent: whose rows are there, is the label taken?"""
@@ -111,14 +116,15 @@ class StudyRun:
             if existing is not None:
                 if engine.spec.overwrite == "none":
                     raise StudyStopped(exists_already(study), refused=True)
+                _same_subject(existing, study)
                 await engine.manifest.write(
                     lambda con: studies.update(con, study.id, accession=existing.accession, archive_uri=existing.uri)
                 )
-                if engine.spec.overwrite == "append" and await take_present(engine, await self._current()):
+                if engine.spec.overwrite == "append" and await take_present(engine, self._current()):
                     self._tell(S.VERIFIED, "every instance was archived before")
-                    return await self._current()
+                    return self._current()
         await self._enter(S.SENDING)
-        return await self._current()
+        return self._current()
 
     async def _look_at_rows(self, study: StudyRow) -> None:
         """Adopt a row of this job (a run that was killed before its first answer); heed rows of others."""
@@ -146,3 +152,10 @@ class StudyRun:
 
     def _adopt(self, con: sqlite3.Connection, uri: str) -> None:
         studies.update(con, self._study.id, row_uri=uri, owned=True, resent=True, settled=False)
+
+
+def _same_subject(existing: ExperimentInfo, study: StudyRow) -> None:
+    """Stop before anything is sent: a label of another subject conflicts at archive time, whatever overwrite says."""
+    if existing.subject_label and existing.subject_label.casefold() != study.subject.casefold():
+        text = "the archived session of this label belongs to another subject: choose another --subject or --session"
+        raise StudyStopped(Conflict(text), refused=True)

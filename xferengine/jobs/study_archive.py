@@ -46,7 +46,7 @@ class Archiver:
         Raises:
             StudyStopped: a conflict, or the server refuses; the row stays in the prearchive and in the report.
         """
-        engine, study = self._engine, await self._get()
+        engine, study = self._engine, self._get()
         keys = (f"parent:{study.project}/{study.subject.casefold()}", f"experiment:{study.project}/{study.session}")
         async with engine.keys.hold(*keys):
             if study.state is StudyState.GATED:
@@ -56,17 +56,17 @@ class Archiver:
                 )
                 await self._order(study)
                 if not engine.spec.wait:
-                    return await self._get()
+                    return self._get()
             info = await self._wait(study)
         await engine.manifest.write(
             lambda con: studies.set_state(
                 con, self._id, StudyState.ARCHIVED, accession=info.accession, archive_uri=info.uri
             )
         )
-        return await self._get()
+        return self._get()
 
-    async def _get(self) -> StudyRow:
-        return await self._engine.manifest.read(lambda con: studies.get(con, self._id))
+    def _get(self) -> StudyRow:
+        return self._engine.manifest.peek(lambda con: studies.get(con, self._id))
 
     async def _preflight(self, study: StudyRow) -> None:
         """Ask the server for conflicts, then look afresh whether the experiment exists."""
@@ -166,7 +166,7 @@ class Verifier:
             StudyStopped: instances that were complete in the prearchive are not in the archive.
         """
         engine = self._engine
-        study = await engine.manifest.read(lambda con: studies.get(con, self._id))
+        study = engine.manifest.peek(lambda con: studies.get(con, self._id))
         if engine.spec.verify == "none":
             return await self._final(StudyState.UNVERIFIED, "")
         if engine.spec.verify == "count":
@@ -221,7 +221,7 @@ class Verifier:
         await self._engine.manifest.write(
             lambda con: studies.set_state(con, self._id, state, verified_by=by, error="", detail="")
         )
-        return await self._engine.manifest.read(lambda con: studies.get(con, self._id))
+        return self._engine.manifest.peek(lambda con: studies.get(con, self._id))
 
 
 async def catalog_entries(engine: Engine, study: StudyRow) -> AsyncIterator[list[CatalogEntry]]:

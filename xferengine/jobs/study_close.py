@@ -43,7 +43,7 @@ class Closer:
             Drained: a stop was asked for.
         """
         while True:
-            study = await self._get()
+            study = self._get()
             if not study.row_uri:
                 raise StudyStopped(await self._all_refused())
             self._engine.check_feeding()
@@ -58,8 +58,8 @@ class Closer:
             )
             await self._sender.send()
 
-    async def _get(self) -> StudyRow:
-        return await self._engine.manifest.read(lambda con: studies.get(con, self._id))
+    def _get(self) -> StudyRow:
+        return self._engine.manifest.peek(lambda con: studies.get(con, self._id))
 
     async def _all_refused(self) -> XferError:
         count = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
@@ -141,7 +141,8 @@ class Closer:
             raise StudyStopped(
                 Conflict(f"scan {scan} holds {len(seen.foreign)} files that this job did not send: another sender?")
             )
-        if not seen.torn and not (seen.foreign and study.resent and study.owned):
+        leftovers = seen.has_leftovers and study.owned and study.round == 0
+        if not seen.torn and not leftovers and not (seen.foreign and study.resent and study.owned):
             return []
         if not study.owned:
             return seen.torn
@@ -193,13 +194,13 @@ class Closer:
                                   " the prearchive; restore the files and run: xferengine jobs retry")
             )  # fmt: skip
         await self._engine.manifest.write(lambda con: studies.set_state(con, self._id, StudyState.GATED))
-        return await self._get()
+        return self._get()
 
     async def _give_up_missing(self) -> StudyRow:
         """Three rounds accepted and not kept: that is a refusal without an error (design 6)."""
         refused = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
-        study = await self._get()
-        kept = await self._engine.manifest.read(lambda con: studies.file_counts(con, self._id).get("stored", 0))
+        study = self._get()
+        kept = self._engine.manifest.peek(lambda con: studies.file_counts(con, self._id).get("stored", 0))
         if not kept:
             raise StudyStopped(RemoteError(f"the server kept none of {refused} instances it accepted"))
         self._engine.emit(

@@ -13,6 +13,7 @@ from xferengine.errors import (
     Disposition,
     ProtocolViolation,
     RemoteError,
+    ServerFault,
     SourceChanged,
     XferError,
 )
@@ -20,8 +21,9 @@ from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import find_row
 from xferengine.manifest import intake, studies, units
 from xferengine.manifest.rows import FileRow, StudyRow, UnitRow
-from xferengine.model.events import AttemptFailed, BytesMoved, UnitDone, UnitStarted
+from xferengine.model.events import AttemptFailed, BytesMoved, Notice, UnitDone, UnitStarted
 from xferengine.model.states import FileState
+from xferengine.schedule.breaker import means_down
 from xferengine.schedule.retry import Action
 from xferengine.streams.bundle import BundleEntry, StoredBundle
 from xferengine.streams.metered import MeteredBody
@@ -48,6 +50,10 @@ class Sender:
         self._target = ImportTarget(
             project=study.project, subject=study.subject, session=study.session, source=engine.source
         )
+        self._doubtful: set[int] = set()
+        self._singly = False
+        self._is_exhausted = False
+        """Every file is in some unit; cleared when a unit is given up and its files can be formed again."""
 
     async def send(self) -> StudyRow:
         """Send all unsent files; return the study as it then stands in the manifest.
@@ -57,36 +63,63 @@ class Sender:
             Drained: a stop was asked for.
         """
         study = self._study
-        while not study.row_uri and await self._unsent():
+        while not study.row_uri and self._unsent():
             await self._pump(first=True)
-            study = await self._current()
-        if await self._unsent():
-            async with anyio.create_task_group() as tg:
-                for _ in range(await self._width(study)):
-                    tg.start_soon(self._pump)
-        return await self._current()
+            self._engine.check_feeding()
+            study = self._current()
+        while self._unsent():
+            await self._pump_all(self._width(study))
+            self._engine.check_feeding()
+        if self._doubtful:
+            await self._send_singly()
+        return self._current()
 
-    async def _current(self) -> StudyRow:
-        return await self._engine.manifest.read(lambda con: studies.get(con, self._study.id))
+    async def _pump_all(self, width: int) -> None:
+        self._is_exhausted = False
+        async with anyio.create_task_group() as tg:
+            for _ in range(width):
+                tg.start_soon(self._pump)
 
-    async def _unsent(self) -> bool:
-        return await self._engine.manifest.read(lambda con: units.has_unsent(con, self._study.id))
+    async def _send_singly(self) -> None:
+        """Files that the server named as unreadable get a last try, each alone: the reason may have passed."""
+        ids = sorted(self._doubtful)
+        await self._engine.manifest.write(lambda con: intake.set_file_states(con, ids, FileState.PLANNED))
+        self._singly = True
+        try:
+            await self._pump_all(min(len(ids), self._engine.settings.pool.workers_max))
+        finally:
+            self._singly = False
+            self._doubtful.clear()
 
-    async def _width(self, study: StudyRow) -> int:
-        """How many pumps the study can keep busy: one per file at most."""
-        return max(min(study.files, self._engine.settings.pool.workers_max), 1)
+    def _current(self) -> StudyRow:
+        return self._engine.manifest.peek(lambda con: studies.get(con, self._study.id))
+
+    def _unsent(self) -> bool:
+        return self._engine.manifest.peek(lambda con: units.has_unsent(con, self._study.id))
+
+    def _width(self, study: StudyRow) -> int:
+        """How many pumps the study can keep busy."""
+        engine = self._engine
+        limits = engine.sizer.bundle_limits(
+            engine.work.bytes_left, engine.work.files_left, parallel=engine.lanes.bulk.statistics().limit
+        )
+        units_left = max(-(-study.bytes // limits.bytes), -(-study.files // limits.files), 1)
+        return min(units_left, engine.settings.pool.workers_max)
 
     async def _pump(self, *, first: bool = False) -> None:
-        """Form and send units until none is left (or, with ``first``, send one)."""
+        """Form and send units until none is left (or, with ``first``, send one).
+
+        When feeding stops it returns instead of raising: an error here would cancel its siblings in mid-body.
+        """
         unit: UnitRow | None = None
-        while True:
-            self._engine.check_feeding()
+        while self._engine.stop.is_feeding and (unit is not None or not self._is_exhausted):
             async with self._engine.lanes.bulk.slot(self._priority) as slot:
-                self._engine.check_feeding()
-                unit = unit or await self._form(first=first)
-                if unit is None:
+                slot.is_typical = not first
+                if self._engine.stop.is_feeding:
+                    unit = unit or await self._form(first=first)
+                if unit is None or not self._engine.stop.is_feeding:
                     slot.unused()
-                    return
+                    break
                 slot.moved_bytes = unit.bytes
                 answer = await self._attempt(unit)
                 if isinstance(answer, XferError):
@@ -94,6 +127,17 @@ class Sender:
             unit = await self._settle(unit, answer)
             if first and unit is None:
                 return
+        if unit is not None:
+            await self._hand_back(unit)
+
+    async def _hand_back(self, unit: UnitRow) -> None:
+        """A leased unit whose next attempt will not come in this run."""
+
+        def write(con: sqlite3.Connection) -> None:
+            units.end_attempt(con, unit.attempt_id, "stopped", 0)
+            units.dissolve(con, unit)
+
+        await self._engine.manifest.write(write)
 
     async def _form(self, *, first: bool) -> UnitRow | None:
         engine, pool = self._engine, self._engine.settings.pool
@@ -101,7 +145,10 @@ class Sender:
             engine.work.bytes_left, engine.work.files_left, parallel=engine.lanes.bulk.statistics().limit
         )
         files = min(pool.first_bundle_files, limits.files) if first else limits.files
-        return await engine.manifest.write(lambda con: units.form(con, self._study.id, limits.bytes, files))
+        files = 1 if self._singly else files
+        unit = await engine.manifest.write(lambda con: units.form(con, self._study.id, limits.bytes, files))
+        self._is_exhausted = unit is None
+        return unit
 
     async def _attempt(self, unit: UnitRow) -> Answer | XferError:
         """One try of one unit; its outcome is durable when this returns."""
@@ -179,7 +226,8 @@ class Sender:
             await engine.clock.sleep(decision.wait_s)
             return await engine.manifest.write(lambda con: units.lease_again(con, unit))
         await engine.manifest.write(lambda con: units.dissolve(con, unit))
-        if decision.action is Action.STOP:
+        self._is_exhausted = False
+        if decision.action is Action.STOP or means_down(answer):
             raise answer
         raise StudyStopped(answer)
 
@@ -221,29 +269,45 @@ class Sender:
             await self._drop_file(unit, unit.files[0], error)
             return
         await self._engine.manifest.write(lambda con: units.dissolve(con, unit))
+        self._is_exhausted = False
 
     async def _unreadable(self, unit: UnitRow, error: UnreadableEntry) -> UnitRow | None:
         """Try once more (the reason may have passed), then isolate the named file and send the rest (IMP 9.13)."""
         engine = self._engine
         file = next((f for f in unit.files if f.entry_name == error.name), None)
         if engine.suspects.add(error.name):
-            decision = engine.retry.decide(RemoteErrorRetry(error.message), unit.attempt)
-            if decision.action is Action.RETRY:
-                engine.breaker.record(RemoteErrorRetry("the server cannot store what it gets: is its disk full?"))
-                await engine.clock.sleep(max(decision.wait_s, engine.settings.retry.breaker_probe_s))
-                return await engine.manifest.write(lambda con: units.lease_again(con, unit))
+            return await self._suspect(unit)
         if unit.attempt == 1 or file is None:
             if unit.attempt > engine.settings.retry.attempts:
                 raise StudyStopped(error)
             await engine.clock.sleep(engine.settings.retry.base_s)
             return await engine.manifest.write(lambda con: units.lease_again(con, unit))
+        if not self._singly:
+            self._doubtful.add(file.id)
         return await self._drop_file(unit, file, error)
+
+    async def _suspect(self, unit: UnitRow) -> UnitRow:
+        """Nothing could be stored for a while: wait, and in the end give the study up, not file after file."""
+        engine, retry = self._engine, self._engine.settings.retry
+        if unit.attempt > retry.attempts:
+            await engine.manifest.write(lambda con: units.dissolve(con, unit))
+            self._is_exhausted = False
+            raise StudyStopped(
+                ServerFault("the server could not store one instance after the other: is its disk full?"
+                            " Run it again when there is room")
+            )  # fmt: skip
+        pause = min(retry.breaker_probe_s * 2.0 ** (unit.attempt - 1), retry.cap_s)
+        if unit.attempt == 1:
+            text = "the server cannot store what it gets, is its disk full? Waiting, then trying again"
+            engine.emit(Notice(level="warning", text=text))
+        await engine.clock.sleep(pause)
+        return await engine.manifest.write(lambda con: units.lease_again(con, unit))
 
     async def _check_uris(self, uris: Answer) -> None:
         """Look where the server filed the bundle: an unknown project falls to Unassigned without an error (IMP 1.6)."""
         if not uris:
             return
-        study = await self._current()
+        study = self._current()
         uri = uris[0]
         wrong = len(uris) > 1 or uri.project != study.project or uri.folder.casefold() != study.session.casefold()
         if wrong or uri.row is None:
@@ -268,9 +332,3 @@ class Sender:
             raise StudyStopped(
                 Conflict("another sender opened this session at the same moment: its row holds data of both")
             )
-
-
-class RemoteErrorRetry(RemoteError):
-    """A refusal that may pass."""
-
-    disposition = Disposition.RETRY

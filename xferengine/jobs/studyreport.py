@@ -10,6 +10,7 @@ from xferengine.jobs.spec import StudyReport
 from xferengine.manifest import studies
 from xferengine.manifest.rows import StudyRow
 from xferengine.manifest.schema import connect, mapped
+from xferengine.model.states import StudyState
 
 
 def iter_study_reports(folder: Path) -> Iterator[StudyReport]:
@@ -41,7 +42,7 @@ def _line(con: sqlite3.Connection, study: StudyRow) -> StudyReport:
         files=study.files,
         bytes=study.bytes,
         sent=number("sent", "stored", "verified"),
-        verified=number("verified"),
+        verified=number("verified", "stored") if study.state is StudyState.READY else number("verified"),
         present=number("present"),
         refused=number("refused"),
         failed=number("failed"),

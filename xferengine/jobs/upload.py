@@ -5,10 +5,11 @@ from __future__ import annotations
 import anyio
 
 from xferengine.errors import Disposition, XferError
-from xferengine.jobs.engine import Drained, Engine
+from xferengine.jobs.engine import Drained, Engine, leaves
 from xferengine.jobs.study import StudyRun
-from xferengine.manifest import studies
+from xferengine.manifest import studies, units
 from xferengine.manifest.rows import StudyRow
+from xferengine.model.events import Notice
 
 
 class UploadRun:
@@ -22,6 +23,7 @@ class UploadRun:
         self._active: set[int] = set()
         self._left: set[int] = set()
         """Studies that this run is done with and that are still open (``--no-wait``)."""
+        self._failures: dict[int, int] = {}
         self._started = 0
         self._changed = anyio.Event()
 
@@ -78,11 +80,22 @@ class UploadRun:
         fatal = [error for error in errors if error.disposition is Disposition.FATAL]
         if fatal:
             raise fatal[0]
-        await StudyRun(self._engine, row, 0).stop(errors[0])
+        if not await self._may_try_again(row, errors[0]):
+            await StudyRun(self._engine, row, 0).stop(errors[0])
 
+    async def _may_try_again(self, row: StudyRow, error: XferError) -> bool:
+        """A server that is down for a while is no fault of a study: it stays open, and the breaker holds it.
 
-def leaves(error: BaseException) -> list[BaseException]:
-    """Return the single errors of a (nested) group, or the error itself."""
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
-    return [error]
+        Failures while the breaker is closed are counted, so that what only this study meets ends some time.
+        """
+        engine = self._engine
+        if error.disposition not in {Disposition.RETRY, Disposition.LOOK}:
+            return False
+        if not engine.breaker.is_open:
+            self._failures[row.id] = self._failures.get(row.id, 0) + 1
+            if self._failures[row.id] > engine.settings.retry.breaker_failures:
+                return False
+        await engine.manifest.write(lambda con: units.recover(con, row.id))
+        engine.emit(Notice(level="info", text=f"study {row.study_uid}: {error.kind}, it is taken up again"))
+        await engine.clock.sleep(engine.settings.retry.settle_s)
+        return True

@@ -23,6 +23,8 @@ class Seen(msgspec.Struct, kw_only=True):
     """Names that are not ours."""
     series: set[str] = set()
     """Series UIDs of our files in the listing."""
+    has_leftovers: bool = False
+    """An instance of this scan was given up as unreadable: a torn piece may lie there, listed or not (IMP 8)."""
 
 
 def take_listing(con: sqlite3.Connection, study_id: int, listing: Iterable[tuple[str, int]]) -> Seen:
@@ -56,6 +58,14 @@ def take_listing(con: sqlite3.Connection, study_id: int, listing: Iterable[tuple
             good.append(file_id)
     con.executemany("UPDATE file SET state='stored' WHERE id=? AND state IN ('planned','sent')", [(i,) for i in good])
     seen.stored = len(good)
+    given_up = {
+        row[0]
+        for row in con.execute(
+            "SELECT DISTINCT series_uid FROM file WHERE study_id=? AND state='failed' AND note LIKE 'UnreadableEntry%'",
+            (study_id,),
+        )
+    }
+    seen.has_leftovers = bool(given_up & seen.series) or bool(given_up and not seen.series)
     return seen
 
 

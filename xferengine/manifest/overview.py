@@ -27,9 +27,9 @@ def count(con: sqlite3.Connection, table: str) -> int:
 def to_send(con: sqlite3.Connection) -> tuple[int, int, int]:
     """Return studies, files and bytes that the rest of the job has to do with."""
     row = con.execute(
-        "SELECT count(DISTINCT study.id), count(file.id), coalesce(sum(file.size),0) FROM study JOIN file"
-        " ON file.study_id=study.id WHERE study.state NOT IN ('refused','failed','verified','unverified','ready')"
-        " AND file.state='planned'"
+        "SELECT count(DISTINCT study.id), count(file.id), coalesce(sum(file.size),0) FROM study LEFT JOIN file"
+        " ON file.study_id=study.id AND file.state='planned'"
+        " WHERE study.state NOT IN ('refused','failed','verified','unverified','ready')"
     ).fetchone()
     return row[0], row[1], row[2]
 
@@ -57,12 +57,20 @@ def totals(con: sqlite3.Connection) -> Totals:
         units=con.execute("SELECT count(*) FROM unit WHERE state='done'").fetchone()[0],
         files=number(*moved, "refused"),
         bytes=sum(files.get(state, (0, 0))[1] for state in moved),
-        verified=number("verified"),
+        verified=number("verified") + _gated(con),
         skipped=number("duplicate", "present"),
         failed=number("failed") + extras + study_files + count(con, "problem") + failed_studies,
         refused=number("refused"),
         bytes_resent=resent,
     )
+
+
+def _gated(con: sqlite3.Connection) -> int:
+    """Return how many instances of sessions that end in the prearchive were seen there by name and size."""
+    return con.execute(
+        "SELECT count(*) FROM file JOIN study ON study.id=file.study_id"
+        " WHERE study.state='ready' AND file.state='stored'"
+    ).fetchone()[0]
 
 
 def failures(con: sqlite3.Connection, limit: int = 1000) -> list[Failure]:
@@ -94,7 +102,7 @@ def failures(con: sqlite3.Connection, limit: int = 1000) -> list[Failure]:
 def unverified(con: sqlite3.Connection, limit: int = 1000) -> list[str]:
     """Return StudyInstanceUIDs of sessions that hold instances nobody has proven."""
     rows = con.execute(
-        "SELECT study_uid FROM study WHERE state IN ('unverified','ready') OR EXISTS"
+        "SELECT study_uid FROM study WHERE state='unverified' OR EXISTS"
         " (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state='present') ORDER BY id LIMIT ?",
         (limit,),
     )

@@ -164,7 +164,8 @@ def make_private_folder(folder: Path) -> Path:
         DiskFull, BadInput: the state folder cannot be written.
     """
     with map_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for missing in reversed([place for place in (folder, *folder.parents) if not place.exists()]):
+            missing.mkdir(exist_ok=True, mode=0o700)
     return folder
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TypeVar
 
 import anyio
 
+from xferengine.errors import DiskFull
 from xferengine.manifest import lease
 from xferengine.manifest.schema import connect, make_private_folder, mapped, prepare
 from xferengine.manifest.writer import Op, Writer
@@ -22,10 +23,11 @@ BEAT_S = 20.0
 class Manifest:
     """One open job database; made by ``open_manifest``."""
 
-    def __init__(self, path: Path, writer: Writer, reader: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: Writer, reader: sqlite3.Connection, peeker: sqlite3.Connection) -> None:
         self.path = path
         self._writer = writer
         self._reader = reader
+        self._peeker = peeker
         self._read_limiter = anyio.CapacityLimiter(1)
 
     @property
@@ -46,6 +48,11 @@ class Manifest:
 
         return await anyio.to_thread.run_sync(guarded, limiter=self._read_limiter)
 
+    def peek(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query for a row or two right here: it takes some 30 µs, a thread hop costs several times that."""
+        with mapped(self.path):
+            return query(self._peeker)
+
 
 @asynccontextmanager
 async def open_manifest(folder: Path) -> AsyncIterator[Manifest]:
@@ -64,12 +71,9 @@ async def open_manifest(folder: Path) -> AsyncIterator[Manifest]:
             prepare(con, path)
             with mapped(path):
                 lease.take(con)
-            reader = connect(path, readonly=True)
-            try:
+            with closing(connect(path, readonly=True)) as reader, closing(connect(path, readonly=True)) as peeker:
                 async with _running(con, path) as writer:
-                    yield Manifest(path, writer, reader)
-            finally:
-                reader.close()
+                    yield Manifest(path, writer, reader, peeker)
         finally:
             con.close()
 
@@ -86,8 +90,11 @@ async def _running(con: sqlite3.Connection, path: Path) -> AsyncIterator[Writer]
                 beats.cancel_scope.cancel()
         finally:
             writer.close()
-    with mapped(path):
-        lease.drop(con)
+    try:
+        with mapped(path):
+            lease.drop(con)
+    except DiskFull:
+        return  # the lease of a process that is gone stops nobody on this host
 
 
 async def _keep_lease(writer: Writer) -> None:

@@ -89,14 +89,19 @@ def dissolve(con: sqlite3.Connection, unit: UnitRow) -> None:
     con.execute("UPDATE study SET resent=1 WHERE id=?", (unit.study_id,))
 
 
-def recover(con: sqlite3.Connection) -> int:
-    """At the start of a run: units that a dead run had leased go back; return how many.
+def recover(con: sqlite3.Connection, study: int | None = None) -> int:
+    """Units that a dead run (of one study, or of all) had leased go back; return how many.
 
     Their bytes may be on the server, whole or torn, so the study counts as sent more than once.
     """
-    con.execute("UPDATE attempt SET outcome='interrupted', ended=? WHERE outcome='leased'", (_now(),))
-    ids = [(row["id"], row["study_id"]) for row in con.execute("SELECT id, study_id FROM unit WHERE state='leased'")]
+    rows = con.execute(
+        "SELECT id, study_id FROM unit WHERE state='leased' AND (? IS NULL OR study_id=?)", (study, study)
+    )
+    ids = [(row["id"], row["study_id"]) for row in rows]
     for unit_id, study_id in ids:
+        con.execute(
+            "UPDATE attempt SET outcome='interrupted', ended=? WHERE unit_id=? AND outcome='leased'", (_now(), unit_id)
+        )
         con.execute("UPDATE unit SET state='failed' WHERE id=?", (unit_id,))
         con.execute("UPDATE file SET unit_id=NULL WHERE unit_id=? AND state='planned'", (unit_id,))
         con.execute("UPDATE study SET resent=1, settled=0 WHERE id=?", (study_id,))

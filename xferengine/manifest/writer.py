@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from xferengine.errors import ManifestError
+from xferengine.errors import DiskFull, ManifestError
 from xferengine.manifest.schema import mapped
 
 T = TypeVar("T")
@@ -56,6 +56,8 @@ class Writer:
 
         Cancellation: the operation may still be committed; all operations are safe to repeat.
         """
+        if isinstance(self._broken, DiskFull):
+            raise DiskFull(self._broken.message, path=self._broken.path) from self._broken
         if self._broken is not None:
             raise ManifestError("the manifest can no longer be written") from self._broken
         ticket = Ticket(op)

@@ -22,13 +22,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="event", tag=_k
     v: int = 1
 
 
-class JobStarted(Event):
+class JobStarted(Event, frozen=True):
     job: str
     verb: str
     resumed: bool
 
 
-class ScanProgress(Event):
+class ScanProgress(Event, frozen=True):
     """Totals so far."""
 
     files: int
@@ -37,7 +37,7 @@ class ScanProgress(Event):
     problems: int
 
 
-class PlanReady(Event):
+class PlanReady(Event, frozen=True):
     """The plan is complete: totals of what will be sent, and of what is refused or skipped beforehand."""
 
     experiments: int
@@ -47,7 +47,7 @@ class PlanReady(Event):
     skipped: int
 
 
-class StudyChanged(Event):
+class StudyChanged(Event, frozen=True):
     """A study reached another state (``model.states.StudyState``)."""
 
     study: str
@@ -55,7 +55,7 @@ class StudyChanged(Event):
     detail: str = ""
 
 
-class UnitStarted(Event):
+class UnitStarted(Event, frozen=True):
     unit: int
     study: str
     files: int
@@ -65,14 +65,14 @@ class UnitStarted(Event):
     """What the cost model expects; compare with ``UnitDone.seconds``."""
 
 
-class BytesMoved(Event):
+class BytesMoved(Event, frozen=True):
     """Body bytes taken by the network since the last event of this unit; negative when an attempt is rewound."""
 
     unit: int
     bytes: int
 
 
-class AttemptFailed(Event):
+class AttemptFailed(Event, frozen=True):
     unit: int
     study: str
     attempt: int
@@ -81,7 +81,7 @@ class AttemptFailed(Event):
     wait_s: float
 
 
-class UnitDone(Event):
+class UnitDone(Event, frozen=True):
     unit: int
     study: str
     files: int
@@ -89,7 +89,7 @@ class UnitDone(Event):
     seconds: float
 
 
-class LimitChanged(Event):
+class LimitChanged(Event, frozen=True):
     """A lane's limit moved, and why."""
 
     lane: str
@@ -97,14 +97,14 @@ class LimitChanged(Event):
     why: str
 
 
-class Paused(Event):
+class Paused(Event, frozen=True):
     """The breaker holds the job while the server is down."""
 
     why: str
     retry_in_s: float
 
 
-class Notice(Event):
+class Notice(Event, frozen=True):
     """Something a person should read once."""
 
     level: str
@@ -140,7 +140,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     bytes_resent: int = 0
 
 
-class Summary(Event):
+class Summary(Event, frozen=True):
     """The last line of ``--json``."""
 
     job: str

@@ -42,13 +42,15 @@ class Slot:
     a group of errors says nothing here.
     """
 
-    __slots__ = ("error", "is_unused", "moved_bytes", "started_at_s")
+    __slots__ = ("error", "is_typical", "is_unused", "moved_bytes", "started_at_s")
 
     def __init__(self, moved_bytes: int, started_at_s: float) -> None:
         self.moved_bytes = moved_bytes
         self.started_at_s = started_at_s
         self.error: XferError | None = None
         self.is_unused = False
+        self.is_typical = True
+        """False: how long it took says nothing about the lane (a first, small unit); the limit does not see it."""
 
     def failed(self, error: XferError) -> None:
         """Say that the request failed, although the block ends normally."""
@@ -204,10 +206,10 @@ class Lane:
             return
         if self._breaker is not None:
             self._breaker.record(error)
-        if error is None:
+        if error is None and slot.is_typical:
             seconds = self._clock.monotonic() - slot.started_at_s
             self._limit.on_success(seconds, slot.moved_bytes, in_flight=self._in_flight)
-        elif (kind := overload_of(error)) is not None:
+        elif error is not None and (kind := overload_of(error)) is not None:
             self._limit.on_overload(kind)
 
 

@@ -149,6 +149,7 @@ class AimdLimit:
         self._hold, self._hold_next = 0, cfg.hold_windows
         self._goodput = 0.0  # at this limit, when last measured
         self._cool_until_s = -math.inf
+        self._floor = max(cfg.minimum, (self.current + 1) // 2)
         self._settle(self.current)
 
     def __repr__(self) -> str:
@@ -180,6 +181,7 @@ class AimdLimit:
         if now_s < self._cool_until_s:
             return
         self._cool_until_s = now_s + self._cfg.cooldown_s
+        self._floor = self._cfg.minimum
         self._trial, self._direction, self._stride = None, 1, 0
         self._goodput, self._hold, self._hold_next = 0.0, 0, self._cfg.hold_windows
         self._move(max(self._cfg.minimum, int(self.current * self._cfg.backoff)), f"overload: {kind.value}")
@@ -208,7 +210,8 @@ class AimdLimit:
     def _begin_trial(self, goodput: float) -> None:
         for _ in range(2):
             step = max(1, self.current // 8, self._stride)
-            target = min(max(self.current + self._direction * step, self._cfg.minimum), self._cfg.maximum)
+            # without a sign of overload the first value is not halved on the word of noisy windows alone
+            target = min(max(self.current + self._direction * step, self._floor), self._cfg.maximum)
             if target != self.current:
                 self._trial = _Trial(self.current, goodput)
                 self._move(target, "trying more" if target > self.current else "trying fewer")

@@ -31,11 +31,13 @@ _OUTLIER = 5.0
 """A measurement further off than this factor pulls no harder than one at it."""
 _GOAL_S = (1.0, 4.0)
 """Units should take between these."""
-_UNITS_PER_SLOT = 3
+_UNITS_PER_SLOT = 2
 """So many units per slot are left at the end, for a short tail."""
+_OWN_COST_S = 0.005
+"""What a unit costs on this side whatever the server: two commits of the manifest and some scheduling."""
 _OVERHEAD_MAX = 0.5
 """A short tail is not worth units that spend more than this share of their time on being requests at all."""
-_SMALLEST_BYTES = 256 << 10
+_SMALLEST_BYTES = 1 << 20
 _SLACK = 1.03
 """Costs this close to the best are as good; the largest such unit is taken (fewer requests, fewer rows)."""
 
@@ -75,7 +77,7 @@ class Sizer:
     def __init__(self, cfg: PoolConfig, state: SizerState | None = None) -> None:
         self._cfg = cfg
         self._state = state or SizerState()
-        self._cost = self._solve()
+        self._cost = self._learned()
 
     def __repr__(self) -> str:
         a, b, c = self._cost
@@ -133,7 +135,7 @@ class Sizer:
             for j in range(3):
                 state.gram[i][j] = state.gram[i][j] * _FORGET + weight * x[i] * x[j]
         state.count += 1
-        self._cost = self._solve()
+        self._cost = self._learned()
 
     def on_body_too_large(self, body_bytes: int) -> None:
         """Take note of a 413: from now on bundles stay under half of that body."""
@@ -193,6 +195,10 @@ class Sizer:
         factor = sum(a[i] * moment[i] for i in range(3)) / square if square > 0 else 1.0
         factor = min(max(factor, 1e-3), 1e3)
         return a[0] * factor, a[1] * factor, a[2] * factor
+
+    def _learned(self) -> _Vector:
+        a, b, c = self._solve()
+        return max(a, _OWN_COST_S), b, c
 
     def _solve(self) -> _Vector:
         """Return the non-negative minimum of the squared errors: of all ways to hold some coefficients at zero, the

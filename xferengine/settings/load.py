@@ -95,10 +95,7 @@ def gather(
         SettingsError: an unknown key or profile, a broken file, an address that is none.
     """
     env = os.environ if env is None else env
-    said = {name: value for name, value in (options or {}).items() if value not in (None, "", (), [], False)}
-    unknown = sorted(set(said) - OPTION_NAMES)
-    if unknown:
-        raise SettingsError(f"there is no option {unknown[0]!r}")
+    said = _said(options or {})
     named = config_path or (Path(said["config"]) if "config" in said else None)
     path = named or default_config_path()
     profiles = read_profiles(path, must_exist=named is not None)
@@ -126,6 +123,13 @@ def gather(
         password_command=tuple(shlex.split(command)) if isinstance(command, str) else tuple(command),
         said={key: str(said[key]) for key in ("state_dir", "config") if key in said},
     )
+
+
+def _said(options: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = sorted(set(options) - OPTION_NAMES)
+    if unknown:
+        raise SettingsError(f"there is no option {unknown[0]!r}")
+    return {name: value for name, value in options.items() if value not in (None, "", (), [], False)}
 
 
 def gather_for(

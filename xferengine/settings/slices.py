@@ -20,7 +20,7 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base: unknown keys are errors, values are checked when decoded."""
 
 
-class TimeoutConfig(Slice):
+class TimeoutConfig(Slice, frozen=True):
     """The three clocks (design 5) and the connect limit."""
 
     connect_s: Positive = 15.0
@@ -36,7 +36,7 @@ class TimeoutConfig(Slice):
     """How often an idle-looking login is touched while bodies are in flight (server expiry is 15 minutes)."""
 
 
-class RetryConfig(Slice):
+class RetryConfig(Slice, frozen=True):
     """Attempts of one unit, waits between them, and how long a job may be held."""
 
     attempts: Count = 6
@@ -56,11 +56,11 @@ class RetryConfig(Slice):
     """First pause between two looks at a busy session; grows by half each time, up to 20 times this."""
 
 
-class PoolConfig(Slice):
+class PoolConfig(Slice, frozen=True):
     """Lanes and units."""
 
-    workers: Count = 4
-    """First limit of the bulk lane."""
+    workers: Count = 8
+    """First limit of the bulk lane; later jobs begin where the last one ended."""
     workers_max: Count = 24
     listing: Count = 8
     commit: Count = 4
@@ -88,7 +88,7 @@ class PoolConfig(Slice):
     """0 is unlimited."""
 
 
-class ServerConfig(Slice):
+class ServerConfig(Slice, frozen=True):
     """How to reach one server."""
 
     url: str
@@ -118,7 +118,7 @@ class Credentials:
         return "Credentials(…)"
 
 
-class Settings(Slice):
+class Settings(Slice, frozen=True):
     """Everything a job needs besides its spec."""
 
     server: ServerConfig

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.errors import ProtocolViolation
+from xferengine.errors import Ambiguous, ProtocolViolation
 from xferengine.xnat import wire
 from xferengine.xnat.paths import ImportedUri, RowRef, parse_uri
-from xferengine.xnat.transport import Call, Kind, Request
+from xferengine.xnat.transport import Answer, Call, Kind, Request
 
 
 class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,6 +16,9 @@ class ValidationRow(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     type: str
     message: str
+
+    def __repr__(self) -> str:
+        return f"ValidationRow({self.code}, {self.type})"
 
 
 class Archive:
@@ -31,9 +34,10 @@ class Archive:
             segments=("data", "services", "validate-archive"),
             query=(("src", ref.src), ("format", "json")),
         )
-        rows = wire.table(await self._call(request))
+        answer = await self._call(request)
+        rows = wire.table(answer) if answer.body.strip() else []
         return [
-            ValidationRow(code=row.get("code", ""), type=row.get("type", ""), message=row.get("message", ""))
+            ValidationRow(code=wire.cell(row, "code"), type=wire.cell(row, "type"), message=wire.cell(row, "message"))
             for row in rows
         ]
 
@@ -50,7 +54,8 @@ class Archive:
 
         Raises:
             SessionLocked: 403 ``Operation already in progress``.
-            Ambiguous: 500 (every failure, but also a wait that was too long), 502, 504, no answer: look.
+            Ambiguous: 500 (every failure, but also a wait that was too long), 502, 504, no answer, a redirect to
+                elsewhere: look.
         """
         query = [("src", ref.src)]
         if overwrite:
@@ -66,9 +71,21 @@ class Archive:
                 ok=frozenset({200, 301, 303}),
             )
         )
-        text = answer.text.strip() if answer.status != 303 else answer.headers.get("location", "")
+        uri = _archived(answer)
+        if uri is not None or answer.status == 200:
+            return uri
+        if listener and answer.status == 303 and "login" not in answer.headers.get("location", "").lower():
+            return None
+        raise Ambiguous("archive was answered with a redirect that names no experiment", status=answer.status)
+
+
+def _archived(answer: Answer) -> ImportedUri | None:
+    """Return the experiment that an answer names, in its body (200, 301) or as its target (303)."""
+    for text in (answer.text[:4000].strip().partition("\n")[0], answer.headers.get("location", "")):
         try:
             uri = parse_uri(text)
         except ProtocolViolation:
-            return None
-        return uri if uri.is_archive else None
+            continue
+        if uri.is_archive:
+            return uri
+    return None

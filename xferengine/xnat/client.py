@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-import anyio
 import msgspec
 
 from xferengine.errors import AccessDenied, LoginExpired, RemoteError, SettingsError
 from xferengine.settings.slices import Credentials, ServerConfig, TimeoutConfig
 from xferengine.xnat.archive import Archive
+from xferengine.xnat.beside import beside
 from xferengine.xnat.experiments import Experiments
 from xferengine.xnat.faults import judge
 from xferengine.xnat.http import HttpTransport, open_http
@@ -103,14 +103,19 @@ class XnatClient:
         return await self._policy.run(lambda: self._with_login(request))
 
     async def _with_login(self, request: Request) -> Answer:
+        """Send until it is answered inside our login: neither a 401 nor an answer to a guest means work was done."""
+        last: LoginExpired | None = None
         for _ in range(LOGINS):
-            seen = self._login.generation
+            seen, sent = self._login.generation, self._transport.cookie
             try:
-                return judge(request, await self._transport.send(request))
+                answer = await self._transport.send(request)
+                if answer.offered_id and answer.status != 401:
+                    await self._login.confirm(sent, answer.offered_id)
+                return judge(request, answer)
             except LoginExpired as error:
                 last = error
                 await self._login.renew(seen)
-        raise AccessDenied("the server asks for a login again right after one", status=last.status) from last
+        raise AccessDenied("the server asks for a login again right after one", status=401) from last
 
 
 @asynccontextmanager
@@ -135,10 +140,8 @@ async def open_client(
         login = Login(transport, credentials)
         try:
             await _first_login(login, policy or Once())
-            async with anyio.create_task_group() as tg:
-                tg.start_soon(_heartbeat, login, clock, timeouts.heartbeat_s)
+            async with beside(lambda: _heartbeat(login, clock, timeouts.heartbeat_s)):
                 yield XnatClient(transport, login, policy or Once())
-                tg.cancel_scope.cancel()
         finally:
             await login.leave()
 

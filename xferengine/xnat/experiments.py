@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -10,6 +11,7 @@ from xferengine.errors import NotFound, ProtocolViolation, Rejected
 from xferengine.xnat import wire
 from xferengine.xnat.transport import Call, Request
 
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 _COLUMNS = "ID,label,project,subject_label,xsiType,URI"
 
 
@@ -21,6 +23,9 @@ class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     subject_label: str
     xsi_type: str
+
+    def __repr__(self) -> str:
+        return f"ExperimentInfo({self.accession})"
 
     @property
     def uri(self) -> str:
@@ -52,13 +57,13 @@ class Experiments:
         return [info for row in wire.table(await self._call(request)) if (info := _info(row)) is not None]
 
     async def find(self, project: str, label: str) -> ExperimentInfo | None:
-        """Return the experiment of that label (case does not count), or None.
+        """Return the experiment of that label (an exact match first, then one that differs in case), or None.
 
         Looks into the project's table: a GET of an unknown experiment can answer with its parent (FIL 1.1).
         """
-        wanted = label.casefold()
-        exact = [info for info in await self.list_experiments(project, label) if info.label.casefold() == wanted]
-        return exact[0] if exact else None
+        found = await self.list_experiments(project, label)
+        alike = [info for info in found if info.label.casefold() == label.casefold()]
+        return next((info for info in alike if info.label == label), alike[0] if alike else None)
 
     async def catalog_refs(self, accession: str) -> list[CatalogRef]:
         """Return every resource of every scan of an experiment.
@@ -73,11 +78,12 @@ class Experiments:
         )
         refs: list[CatalogRef] = []
         for row in wire.table(await self._call(request)):
-            if row.get("category") == "scans" and row.get("cat_id"):
-                name = row.get("label") or row.get("xnat_abstractresource_id", "")
-                refs.append(
-                    CatalogRef(scan=row["cat_id"], resource=name, file_count=wire.number(row.get("file_count", "")))
-                )
+            scan, label = wire.cell(row, "cat_id"), wire.cell(row, "label")
+            if wire.cell(row, "category").lower() not in {"scan", "scans"} or not scan:
+                continue
+            # Digits mean a resource id and odd characters are not decoded (FIL 1.1, 9.3): the id then.
+            name = label if _PLAIN.match(label) else wire.cell(row, "xnat_abstractresource_id") or label
+            refs.append(CatalogRef(scan=scan, resource=name, file_count=wire.number(wire.cell(row, "file_count"))))
         return refs
 
     async def iter_catalog(self, accession: str, ref: CatalogRef) -> AsyncIterator[list[wire.CatalogEntry]]:
@@ -103,13 +109,13 @@ class Experiments:
 
 
 def _info(row: wire.Row) -> ExperimentInfo | None:
-    accession, label = row.get("ID", ""), row.get("label", "")
+    accession, label = wire.cell(row, "ID"), wire.cell(row, "label")
     if not accession or not label:
         return None
     return ExperimentInfo(
         accession=accession,
         label=label,
-        project=row.get("project", ""),
-        subject_label=row.get("subject_label", ""),
-        xsi_type=row.get("xsiType", ""),
+        project=wire.cell(row, "project"),
+        subject_label=wire.cell(row, "subject_label"),
+        xsi_type=wire.cell(row, "xsiType"),
     )

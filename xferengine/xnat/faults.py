@@ -15,6 +15,8 @@ from xferengine.errors import (
     Disposition,
     LoginExpired,
     NotFound,
+    ProtocolViolation,
+    ReadInterrupted,
     Rejected,
     RemoteError,
     ServerFault,
@@ -23,9 +25,11 @@ from xferengine.errors import (
 from xferengine.xnat.paths import redact
 from xferengine.xnat.transport import Answer, Kind, Request
 
-_HEADING = re.compile(r"<h3[^>]*>(.*?)</h3>", re.DOTALL | re.IGNORECASE)
 _UNREADABLE = re.compile(r"unable to read DICOM object (\S+)|object (\S+) contains no SOP")
+_OURS = re.compile(r"[0-9.]{1,64}(\.dcm)?\Z")
 _TEXT_LIMIT = 500
+_TEXT_DECIDES = frozenset({400, 403, 409})
+_PERMANENT = frozenset({301, 308})
 
 
 class UnreadableEntry(Rejected):
@@ -36,7 +40,9 @@ class UnreadableEntry(Rejected):
     """
 
     def __init__(self, name: str, *, status: int) -> None:
-        super().__init__(f"the server cannot read or store instance {name}", status=status)
+        # Only a name of the form we send is repeated: anything else is the server's word and may be a label.
+        what = f"instance {name}" if _OURS.match(name) else "an instance"
+        super().__init__(f"the server cannot read or store {what}", status=status)
         self.name = name
 
 
@@ -59,14 +65,33 @@ class ImportReadError(Rejected):
 
 
 def server_text(answer: Answer) -> str:
-    """Return the message of an error answer: the status page's heading or the start of a text. Untrusted."""
+    """Return the message of an error answer: the status page's heading or the start of a text.
+
+    Untrusted, and never part of a message of ours: it may hold labels and server paths.
+    """
     text = answer.text[:20_000]
-    match = _HEADING.search(text)
-    if match:
-        text = html.unescape(match[1])
+    heading = _heading(text)
+    if heading is not None:
+        text = html.unescape(heading)
     elif "<" in text[:200]:
         return ""
     return "".join(c if c.isprintable() else " " for c in text).strip()[:_TEXT_LIMIT]
+
+
+def _heading(page: str) -> str | None:
+    """Return what stands in the first ``<h3>``; None when there is none, or it was cut."""
+    lower = page.lower()
+    tag = lower.find("<h3")
+    start = lower.find(">", tag) + 1
+    end = lower.find("</h3", start)
+    return page[start:end] if tag >= 0 and start > 0 and end >= 0 else None
+
+
+def is_decided(status: int, body: bytes) -> bool:
+    """Tell whether an answer whose body was cut can be judged all the same."""
+    if status < 400:
+        return False
+    return status not in _TEXT_DECIDES or _heading(body[:20_000].decode("latin-1")) is not None
 
 
 def is_login_page(request: Request, answer: Answer) -> bool:
@@ -82,8 +107,9 @@ def judge(request: Request, answer: Answer) -> Answer:
     Raises:
         LoginExpired: 401, a redirect that was not asked for, a login page.
         AccessDenied, NotFound, Conflict, SessionLocked, BodyTooLarge, Throttled, Rejected and its kinds.
+        ReadInterrupted: 408, the server gave up waiting for the request.
         ServerFault: 5xx of something that can be repeated.
-        Ambiguous: 5xx of something that may have been done.
+        Ambiguous: 5xx, or an unknown kind of success, of something that may have been done.
     """
     if answer.status in request.ok:
         if answer.status == 200 and is_login_page(request, answer):
@@ -93,22 +119,34 @@ def judge(request: Request, answer: Answer) -> Answer:
 
 
 def _error(request: Request, answer: Answer) -> RemoteError:
-    status, where, text = answer.status, redact(request.segments), server_text(answer)
-    if status == 401 or 300 <= status < 400:
+    status, where = answer.status, redact(request.segments)
+    if status < 300:
+        kind = ProtocolViolation if request.kind is Kind.LISTING else Ambiguous
+        return kind(f"the server answered in an unexpected way ({status})", status=status, path=where)
+    if status in _PERMANENT:
+        return Rejected(
+            f"the server redirects to another address ({status}): is its URL right, https and path included?",
+            status=status,
+            path=where,
+        )
+    if status == 401 or status < 400:
         return LoginExpired(f"the server asks for a login ({status})", status=status, path=where)
     if status in {429, 503}:
         wait = retry_after(answer.headers.get("retry-after", ""))
         return Throttled(f"the server is busy ({status})", retry_after_s=wait, status=status, path=where)
+    if status == 408:
+        return ReadInterrupted("the server waited too long for the request (408)", status=status, path=where)
     if status == 413:
         return BodyTooLarge("a proxy before the server takes no body of this size (413)", status=status, path=where)
     if status >= 500:
         return _server_fault(request, status, where)
-    return _refusal(status, where, text)
+    return _refusal(status, where, server_text(answer))
 
 
 def _server_fault(request: Request, status: int, where: str) -> RemoteError:
     message = f"the server failed ({status})"
-    maybe_done = request.kind is Kind.COMMIT or (request.kind is Kind.IMPORT and status in {502, 504})
+    behind_proxy = status in {502, 504} or status >= 520
+    maybe_done = request.kind is Kind.COMMIT or (request.kind is Kind.IMPORT and behind_proxy)
     kind = Ambiguous if maybe_done else ServerFault
     return kind(message, status=status, path=where)
 
@@ -135,14 +173,12 @@ def _refusal(status: int, where: str, text: str) -> RemoteError:
 def retry_after(value: str) -> float | None:
     """Read a Retry-After header: seconds, or an HTTP date (RFC 9110 10.2.3). None when absent or unreadable."""
     value = value.strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value[:9])
-    if not value:
-        return None
     try:
         when = parsedate_to_datetime(value)
-    except ValueError:
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max((when - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return max((when - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,18 +1,17 @@
-"""The only module that imports the HTTP library: connections, the cookie, the clocks, early answers."""
+"""The only module that imports the HTTP library: connections, the cookie, early answers, and what broke."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
-import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import quote, urlsplit
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakSet
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from xferengine._version import VERSION
@@ -26,93 +25,140 @@ from xferengine.errors import (
     XferError,
 )
 from xferengine.settings.slices import ServerConfig, TimeoutConfig
-from xferengine.xnat.clocks import Phase, RequestClock
+from xferengine.xnat import faults
+from xferengine.xnat.beside import beside
+from xferengine.xnat.clocks import Phase, RequestClock, Watch
+from xferengine.xnat.feed import Feed
+from xferengine.xnat.origin import check_server, tls_context
 from xferengine.xnat.paths import quote_path, redact
-from xferengine.xnat.transport import Answer, Body, Kind, Request
+from xferengine.xnat.peek import is_readable
+from xferengine.xnat.transport import Answer, Kind, Request
+
+__all__ = ["HttpTransport", "check_server", "open_http"]
 
 logger = logging.getLogger(__name__)
 
 COOKIE = "JSESSIONID"
+KEEPALIVE_S = 15.0
+"""How long an idle connection is kept: servers end theirs after 20 s (FIL 9.2)."""
+STALE_MAX = 64
+"""Most dead connections one request takes out of the pool before it makes its own."""
+
+
+_ATTEMPT: ContextVar[tuple[Request, RequestClock]] = ContextVar("_ATTEMPT")
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that looks at a kept connection before it is used, and sends nothing twice behind our back."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._used: WeakSet[object] = WeakSet()
+
+    async def connect(self, req: Any, traces: Any, timeout: Any) -> Any:
+        request, clock = _ATTEMPT.get()
+        if clock.phase is not Phase.CONNECT and not request.is_idempotent:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection broke")
+        connection = await super().connect(req, traces, timeout)
+        for _ in range(STALE_MAX):
+            if connection.protocol not in self._used or not is_readable(connection.transport):
+                break
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        self._used.add(connection.protocol)
+        clock.connected(connection.transport, has_body=request.body is not None)
+        return connection
 
 
 class HttpTransport:
     """Sends requests to one origin; made by ``open_http``.
 
-    The login cookie is kept here and bound to the configured scheme, host and port, also for IP hosts. Redirects are
-    never followed.
+    The login cookie is kept here and bound to the configured scheme, host and port, also for IP hosts; only ``Login``
+    sets it. Redirects are never followed.
     """
 
     def __init__(self, session: aiohttp.ClientSession, server: ServerConfig, timeouts: TimeoutConfig) -> None:
         self._session = session
-        self._base = server.url.rstrip("/")
+        self._base = str(URL(server.url)).rstrip("/")
         self._proxy = server.proxy or None
         self._timeouts = timeouts
+        self.watch = Watch(timeouts)
         self.cookie = ""
         self.requests = 0
         self.bytes_out = 0
         self.bytes_in = 0
 
-    async def send(self, request: Request, *, authorization: str = "") -> Answer:
+    async def send(self, request: Request, *, authorization: str = "", login_id: str | None = None) -> Answer:
         """Send a request and return its answer, unjudged.
+
+        Args:
+            authorization: value of that header; the request is then made outside any login.
+            login_id: cookie to send instead of the current login's.
 
         Raises:
             ConnectFailed: no connection; nothing of the body was taken.
             ReadInterrupted: it broke before the whole body was handed over.
             Ambiguous: it broke, or a clock ran out, after that (and the request is no listing).
             DeadlineExceeded: a clock ran out otherwise.
-            XferError: whatever the body raised while it was read (SourceChanged …).
+            ProtocolViolation: a name that no URL can carry, or an answer beyond its limit.
+            Exception: whatever the body raised while it was read (SourceChanged …), as itself.
 
         Cancellation: the connection is closed; the server may have taken any part of the body.
         """
+        cookie = "" if authorization else self.cookie if login_id is None else login_id
+        headers = self._headers(request, authorization, cookie)
+        url = self._url(request)
         clock = RequestClock(self._timeouts, request.kind)
-        feed = _Feed(request.body, clock) if request.body is not None else None
+        feed = Feed(request.body, clock) if request.body is not None else None
         self.requests += 1
         answer: Answer | None = None
+        token = _ATTEMPT.set((request, clock))
         try:
-            with clock.scope:
-                answer = await self._exchange(request, clock, feed, authorization)
+            with self.watch.over(clock):
+                answer = await self._exchange(request, url, headers, (clock, feed))
         except (aiohttp.ClientError, OSError) as error:
-            raise self._broken(error, request, clock, feed) from error
+            if feed is not None and feed.error is not None:
+                raise feed.error from feed.error.__cause__
+            raise _broken(error, request, clock) from error
         finally:
+            _ATTEMPT.reset(token)
             if feed is not None:
+                await feed.close()
                 self.bytes_out += feed.count
         if answer is None:
-            raise self._late(request, clock)
+            raise _late(request, clock)
         logger.debug("%s %s -> %d", request.method, redact(request.segments), answer.status)
         return answer
 
-    async def _exchange(self, request: Request, clock: RequestClock, feed: _Feed | None, authorization: str) -> Answer:
-        headers = self._headers(request, authorization)
-        sent_cookie = self.cookie
-        if feed is None:
-            clock.enter(Phase.THINK)
+    async def _exchange(
+        self, request: Request, url: URL, headers: dict[str, str], flow: tuple[RequestClock, Feed | None]
+    ) -> Answer:
+        clock, feed = flow
         async with self._session.request(
-            request.method,
-            self._url(request),
-            data=None if feed is None else feed.chunks(),
-            headers=headers,
-            allow_redirects=False,
-            proxy=self._proxy,
+            request.method, url, data=feed, headers=headers, allow_redirects=False, proxy=self._proxy
         ) as response:
             clock.enter(Phase.RECEIVE)
-            self._take_cookie(response, sent_cookie, bool(authorization))
             body = await self._read(response, request, clock)
-            answer = Answer(
-                status=response.status,
-                content_type=response.headers.get("Content-Type", "").lower(),
-                headers={name.lower(): value for name, value in response.headers.items()},
-                body=body,
-            )
             if feed is not None and not feed.is_complete:
                 # Answered early: stop sending. The rest of the body has no reader, so the connection ends here.
                 response.close()
-            return answer
+        offered = _login_id(response.headers.getall("Set-Cookie", []))
+        return Answer(
+            status=response.status,
+            content_type=response.headers.get("Content-Type", "").lower(),
+            headers={name.lower(): value for name, value in response.headers.items() if name.lower() != "set-cookie"},
+            body=body,
+            offered_id=offered if offered != headers.get("Cookie", "").removeprefix(f"{COOKIE}=") else "",
+        )
 
     def _url(self, request: Request) -> URL:
-        query = "&".join(f"{quote(k, safe='')}={quote(v, safe='/')}" for k, v in request.query)
+        try:
+            query = "&".join(f"{quote(k, safe='')}={quote(v, safe='/')}" for k, v in request.query)
+        except UnicodeEncodeError as error:
+            raise ProtocolViolation("a value cannot be carried in a URL") from error
         return URL(self._base + quote_path(request.segments) + (f"?{query}" if query else ""), encoded=True)
 
-    def _headers(self, request: Request, authorization: str) -> dict[str, str]:
+    def _headers(self, request: Request, authorization: str, cookie: str) -> dict[str, str]:
         headers = {"Accept": "*/*", "User-Agent": f"xferengine/{VERSION}", **dict(request.headers)}
         if request.body is not None:
             headers["Content-Type"] = request.body.content_type
@@ -122,85 +168,63 @@ class HttpTransport:
             headers["Content-Length"] = "0"
         if authorization:
             headers["Authorization"] = authorization
-        if self.cookie and not authorization:
-            headers["Cookie"] = f"{COOKIE}={self.cookie}"
+        elif cookie:
+            headers["Cookie"] = f"{COOKIE}={cookie}"
         return headers
-
-    def _take_cookie(self, response: aiohttp.ClientResponse, sent: str, is_login: bool) -> None:
-        """Keep a new session id: of a login, or a rotation of the very session that the request was sent in."""
-        if response.status >= 400 or not (is_login or sent == self.cookie):
-            return
-        for line in response.headers.getall("Set-Cookie", []):
-            try:
-                morsel = SimpleCookie(line).get(COOKIE)
-            except CookieError:
-                continue
-            if morsel is not None and morsel.value.isprintable() and ";" not in morsel.value:
-                self.cookie = morsel.value
 
     async def _read(self, response: aiohttp.ClientResponse, request: Request, clock: RequestClock) -> bytes:
         parts: list[bytes] = []
         total = 0
-        async for chunk in response.content.iter_any():
-            clock.enter(Phase.RECEIVE)
-            parts.append(chunk)
-            total += len(chunk)
-            if total > request.limit_bytes:
-                raise ProtocolViolation(f"an answer is larger than {request.limit_bytes} bytes")
+        try:
+            async for chunk in response.content.iter_any():
+                clock.enter(Phase.RECEIVE)
+                total += len(chunk)
+                if total > request.limit_bytes:
+                    raise ProtocolViolation(f"an answer is larger than {request.limit_bytes} bytes")
+                parts.append(chunk)
+        except (aiohttp.ClientError, OSError):
+            # A server that refuses a body may cut the connection right after its answer: the answer wins if it is
+            # enough to judge by.
+            if not faults.is_decided(response.status, b"".join(parts)):
+                raise
         self.bytes_in += total
         return b"".join(parts)
 
-    def _broken(
-        self, error: aiohttp.ClientError | OSError, request: Request, clock: RequestClock, feed: _Feed | None
-    ) -> XferError:
-        if feed is not None and feed.error is not None:
-            return feed.error
-        where = redact(request.segments)
-        if isinstance(error, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-            return ConnectFailed(f"TLS: {_reason(error)}; --ca-bundle names the site's own authority", path=where)
-        if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError):
-            return ConnectFailed(f"cannot connect to the server: {_reason(error)}", path=where)
-        if request.kind is not Kind.LISTING and (feed is None or feed.is_complete):
-            return Ambiguous("the connection broke before the answer came", path=where)
-        return ReadInterrupted("the connection broke", path=where)
 
-    def _late(self, request: Request, clock: RequestClock) -> RemoteError:
-        late = clock.error()
-        if request.kind is not Kind.LISTING and clock.body_complete:
-            return Ambiguous(late.message, path=redact(request.segments))
-        late.path = redact(request.segments)
-        return late
+def _login_id(lines: Iterable[str]) -> str:
+    """Return the last login id of ``Set-Cookie`` lines; attributes that no parser knows yet do not matter."""
+    found = ""
+    for line in lines:
+        name, is_pair, value = line.partition(";")[0].partition("=")
+        value = value.strip().strip('"')
+        if is_pair and name.strip() == COOKIE and value and value.isascii() and value.isprintable():
+            found = value if not set(value) & set(' ",\\') else found
+    return found
 
 
-class _Feed:
-    """Hands a body to the HTTP library, moving the clock with each chunk that is taken."""
+def _broken(error: aiohttp.ClientError | OSError, request: Request, clock: RequestClock) -> XferError:
+    where = redact(request.segments)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ConnectFailed(f"TLS: {_reason(error)}; --ca-bundle names the site's own authority", path=where)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return ConnectFailed(f"the proxy refuses the connection ({error.status})", status=error.status, path=where)
+    if clock.phase is Phase.CONNECT:
+        return ConnectFailed(f"cannot connect to the server: {_reason(error)}", path=where)
+    if isinstance(error, aiohttp.ClientConnectionResetError) and request.body is None and not clock.is_answered:
+        return ReadInterrupted("the connection was closed before the request was on its way", path=where)
+    if request.kind is not Kind.LISTING and clock.body_complete:
+        return Ambiguous("the connection broke before the answer came", path=where)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return ReadInterrupted("what came back is no HTTP", path=where)
+    return ReadInterrupted("the connection broke", path=where)
 
-    def __init__(self, body: Body, clock: RequestClock) -> None:
-        self._body = body
-        self._clock = clock
-        self.count = 0
-        self.error: XferError | None = None
-        self.is_complete = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        source = self._body.chunks()
-        try:
-            self._clock.enter(Phase.PRODUCE)
-            async for chunk in source:
-                self._clock.enter(Phase.SEND)
-                yield chunk
-                self.count += len(chunk)
-                self._clock.enter(Phase.PRODUCE)
-        except XferError as error:
-            self.error = error
-            raise
-        finally:
-            aclose = getattr(source, "aclose", None)
-            if aclose is not None:
-                with anyio.CancelScope(shield=True):
-                    await aclose()
-        self.is_complete = True
-        self._clock.enter(Phase.THINK)
+def _late(request: Request, clock: RequestClock) -> RemoteError:
+    late = clock.error()
+    if request.kind is not Kind.LISTING and clock.body_complete:
+        return Ambiguous(late.message, path=redact(request.segments))
+    late.path = redact(request.segments)
+    return late
 
 
 def _reason(error: Exception) -> str:
@@ -211,58 +235,19 @@ def _reason(error: Exception) -> str:
     return str(text)[:200]
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_server(server: ServerConfig) -> None:
-    """Check that a server's URL may be used at all.
-
-    Raises:
-        SettingsError: no http(s) URL, credentials in it, or plain http to another machine.
-    """
-    parts = urlsplit(server.url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SettingsError("the server must be an http:// or https:// URL")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise SettingsError("the server's URL may not carry a user, a password or a query")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname) and not server.insecure_http:
-        raise SettingsError(
-            f"plain http to {parts.hostname} would send the password readable: use https, or --insecure-http"
-        )
-
-
-def _tls(server: ServerConfig) -> ssl.SSLContext | bool:
-    if not server.url.startswith("https"):
-        return True
-    try:
-        context = ssl.create_default_context(cafile=server.ca_bundle or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if server.client_cert:
-            context.load_cert_chain(server.client_cert)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"the CA bundle or client certificate cannot be used: {error}") from error
-    if not server.verify_tls:
-        logger.warning("TLS certificates are NOT verified: anybody on the way can read the password and the data")
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 @asynccontextmanager
 async def open_http(server: ServerConfig, timeouts: TimeoutConfig) -> AsyncIterator[HttpTransport]:
-    """Open the connection pool of one server.
+    """Open the connection pool of one server, and watch its requests while the block runs.
 
     Raises:
-        SettingsError: the URL or the TLS files cannot be used.
+        SettingsError: the URL, the proxy's URL or the TLS files cannot be used.
     """
-    check_server(server)
-    connector = aiohttp.TCPConnector(limit=0, ssl=_tls(server), keepalive_timeout=15.0)
+    scheme = check_server(server).scheme
+    if server.proxy and not server.proxy.lower().startswith(("http://", "https://")):
+        raise SettingsError("the proxy must be an http:// or https:// URL")
+    connector = _Connector(
+        limit=0, ssl=tls_context(server) if scheme == "https" else True, keepalive_timeout=KEEPALIVE_S
+    )
     async with aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -270,4 +255,6 @@ async def open_http(server: ServerConfig, timeouts: TimeoutConfig) -> AsyncItera
         auto_decompress=False,
         trust_env=False,
     ) as session:
-        yield HttpTransport(session, server, timeouts)
+        transport = HttpTransport(session, server, timeouts)
+        async with beside(transport.watch.run):
+            yield transport

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from xferengine.errors import Ambiguous, ProtocolViolation
 from xferengine.xnat.paths import ImportedUri, parse_uri_list
 from xferengine.xnat.transport import Body, Call, Kind, Request
 
@@ -13,8 +14,8 @@ class ImportTarget:
     """Where a study goes; identical on every request of it, since the row's first writer wins (IMP 2.1)."""
 
     project: str
-    subject: str
-    session: str
+    subject: str = field(repr=False)
+    session: str = field(repr=False)
     source: str
 
 
@@ -55,4 +56,8 @@ class Imports:
             kind=Kind.IMPORT,
             ok=frozenset({200}),
         )
-        return parse_uri_list((await self._call(request)).text)
+        answer = await self._call(request)
+        try:
+            return parse_uri_list(answer.text)
+        except ProtocolViolation as error:
+            raise Ambiguous("the import was answered with something else than where it went", status=200) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
 
 from xferengine.errors import ProtocolViolation
 
@@ -16,7 +16,8 @@ _WORDS = frozenset(
     | {"services", "import", "JSESSION", "auth", "users", "username", "siteConfig", "buildInfo", "validate-archive"}
     | {"rebuild", "move", "delete", "logs", "last", "prearchive_code", "DICOM"}
 )
-_TIMESTAMP = re.compile(r"\d{8}_\d{6}(\d{3})?(_\w+)?\Z")
+_UNSENDABLE = re.compile(r"[%;/\\\x00-\x1f\x7f\ud800-\udfff]")
+_TIMESTAMP = re.compile(r"[0-9][\w-]{5,63}\Z", re.ASCII)
 
 
 def quote_path(segments: tuple[str, ...]) -> str:
@@ -25,10 +26,14 @@ def quote_path(segments: tuple[str, ...]) -> str:
     Raises:
         ProtocolViolation: a segment that no URL can carry to XNAT (``%``, ``;``, a slash, control characters, dots).
     """
-    for segment in segments:
-        if not segment or segment in {".", ".."} or any(c in "%;/\\" or ord(c) < 32 for c in segment):
-            raise ProtocolViolation("a name cannot be carried in a URL to XNAT")
+    if not all(is_sendable(segment) for segment in segments):
+        raise ProtocolViolation("a name cannot be carried in a URL to XNAT")
     return "".join("/" + quote(segment, safe=RAW) for segment in segments)
+
+
+def is_sendable(segment: str) -> bool:
+    """Tell whether a URL can carry a name to XNAT as one segment (FIL 9.2)."""
+    return segment not in {"", ".", ".."} and not _UNSENDABLE.search(segment)
 
 
 def redact(segments: tuple[str, ...]) -> str:
@@ -38,11 +43,19 @@ def redact(segments: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class RowRef:
-    """One prearchive session: project, server timestamp, folder."""
+    """One prearchive session: project, server timestamp, folder.
+
+    Raises:
+        ProtocolViolation: a part that is no single path segment; it goes into ``src=`` unquoted.
+    """
 
     project: str
     timestamp: str
-    folder: str
+    folder: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not all(is_sendable(part) for part in (self.project, self.timestamp, self.folder)):
+            raise ProtocolViolation("a prearchive session has a name that cannot be addressed")
 
     @property
     def uri(self) -> str:
@@ -79,20 +92,33 @@ class ImportedUri:
     ``row`` is set for prearchive URIs; ``folder`` is the session's folder or label.
     """
 
-    text: str
+    text: str = field(repr=False)
     project: str
-    folder: str
+    folder: str = field(repr=False)
     row: RowRef | None = None
     is_archive: bool = False
 
 
 def _parts(text: str) -> list[str]:
-    path = urlsplit(text).path if "://" in text else text
-    parts = [part for part in path.split("/") if part]
-    clean = all(part not in {".", ".."} and not any(ord(c) < 32 or c == "\\" for c in part) for part in parts)
-    if not clean or len(text) > 2000:
+    """Split a URI into decoded segments, from ``prearchive``, ``archive`` or ``xapi`` on.
+
+    Raises:
+        ProtocolViolation: a segment that is none once decoded; an address of the server's own is cut off before.
+    """
+    if len(text) > 2000:
         raise ProtocolViolation("the server answers with an unusable URI")
-    return parts[1:] if parts and parts[0] in {"data", "REST"} else parts
+    path = "/" + text.split("://", 1)[1].partition("/")[2] if "://" in text else text
+    parts = [unquote(part) for part in path.split("/") if part]
+    for index, part in enumerate(parts[:6]):
+        if part in {"data", "REST"}:
+            parts = parts[index + 1 :]
+            break
+        if part in {"prearchive", "archive", "xapi"}:
+            parts = parts[index:]
+            break
+    if not all(is_sendable(part) for part in parts):
+        raise ProtocolViolation("the server answers with an unusable URI")
+    return parts
 
 
 def parse_uri(text: str) -> ImportedUri:
@@ -103,13 +129,13 @@ def parse_uri(text: str) -> ImportedUri:
     """
     parts = _parts(text.strip())
     if len(parts) == 5 and parts[:2] == ["prearchive", "projects"] and _TIMESTAMP.match(parts[3]):
-        row = RowRef(unquote(parts[2]), parts[3], unquote(parts[4]))
+        row = RowRef(*parts[2:])
         return ImportedUri(text=row.uri, project=row.project, folder=row.folder, row=row)
-    if parts[:2] == ["archive", "projects"] and "experiments" in parts and len(parts) in {5, 7}:
+    if parts[:2] == ["archive", "projects"] and len(parts) in {5, 7} and parts[-2] == "experiments":
         path = "/data/" + "/".join(parts)
-        return ImportedUri(text=path, project=unquote(parts[2]), folder=unquote(parts[-1]), is_archive=True)
+        return ImportedUri(text=path, project=parts[2], folder=parts[-1], is_archive=True)
     if parts[:2] == ["xapi", "direct-archive"] and len(parts) == 5:
-        return ImportedUri(text="/" + "/".join(parts), project=unquote(parts[2]), folder=unquote(parts[4]))
+        return ImportedUri(text="/" + "/".join(parts), project=parts[2], folder=parts[4])
     raise ProtocolViolation("the server answers with a URI of an unknown form")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from xferengine.errors import AccessDenied, NotFound, ProtocolViolation, Rejected, ServerFault
 from xferengine.xnat import wire
 from xferengine.xnat.transport import Call, Request
+
+_CODE = re.compile(r'"?([0-9]{1,3})"?\Z')
 
 
 class ProjectAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,18 +56,22 @@ class Projects:
         except (NotFound, AccessDenied, Rejected, ServerFault, ProtocolViolation):
             # This listing is a help, not a promise of every version: no answer means not known.
             return None
+        if any("pi_firstname" in row for row in rows):
+            return None  # the plain table: this server does not know the filter (FIL 6.1)
         return {cell for row in rows for key, cell in row.items() if key.lower() in {"id", "project"}}
 
     async def _code(self, project: str) -> int | None:
         try:
             text = (await self._call(_get("data", "projects", project, "prearchive_code", fmt=""))).text.strip()
-        except (NotFound, AccessDenied, Rejected, ServerFault):
+        except (NotFound, AccessDenied, Rejected, ServerFault, ProtocolViolation):
             return None
-        return int(text) if text.isdigit() else None
+        found = _CODE.match(text)
+        return int(found[1]) if found else None
 
     async def list_ids(self) -> list[str]:
         """Return the ids of all projects this account sees."""
-        return [row.get("ID", row.get("id", "")) for row in wire.table(await self._call(_get("data", "projects")))]
+        rows = wire.table(await self._call(_get("data", "projects")))
+        return [name for row in rows if (name := wire.cell(row, "ID"))]
 
 
 def _get(*segments: str, fmt: str = "json") -> Request:

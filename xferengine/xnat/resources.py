@@ -30,7 +30,7 @@ class Resources:
     async def upload_zip(self, accession: str, label: str, body: Body, *, overwrite: bool) -> list[str]:
         """Send a zip whose members land at the resource's root; return names the server did not store.
 
-        A 200 whose body lists ``duplicates`` stored none of those (FIL 1.4).
+        A 200 whose body lists ``duplicates`` stored none of those (FIL 1.4; it comes as ``text/html``).
         """
         query = [("inbody", "true"), ("extract", "true"), ("update-stats", "true"), *_REASON]
         if overwrite:
@@ -42,7 +42,6 @@ class Resources:
                 query=tuple(query),
                 body=body,
                 kind=Kind.COMMIT,
-                html_ok=True,
             )
         )
         return _duplicates(answer)

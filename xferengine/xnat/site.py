@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.errors import AccessDenied, NotFound, ProtocolViolation
+from xferengine.errors import AccessDenied, NotFound, ProtocolViolation, Rejected, ServerFault
 from xferengine.xnat.transport import Call, Request
 
 
@@ -19,9 +19,10 @@ class Site:
         request = Request(method="GET", segments=("xapi", "siteConfig", "buildInfo"))
         try:
             info = msgspec.json.decode((await self._call(request)).body)
-        except (NotFound, AccessDenied, ProtocolViolation, msgspec.DecodeError):
+        except (NotFound, AccessDenied, Rejected, ServerFault, ProtocolViolation, ValueError, RecursionError):
             return ""
-        return str(info.get("version", "")) if isinstance(info, dict) else ""
+        version = info.get("version", "") if isinstance(info, dict) else ""
+        return str(version or "")[:100]
 
     async def who(self) -> str:
         """Return the name of the logged-in account."""

@@ -66,10 +66,10 @@ class Request:
     """
 
     method: str
-    segments: tuple[str, ...]
-    query: tuple[tuple[str, str], ...] = ()
-    headers: tuple[tuple[str, str], ...] = ()
-    body: Body | None = None
+    segments: tuple[str, ...] = field(repr=False)
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: Body | None = field(default=None, repr=False)
     kind: Kind = Kind.LISTING
     ok: frozenset[int] = frozenset({200, 201})
     html_ok: bool = False
@@ -83,12 +83,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole, judged answer."""
+    """A whole answer. What may hold labels or cookies stays out of its repr.
+
+    Attributes:
+        content_type: lower case, with its parameters.
+        headers: by lower-case name, without the cookies.
+        offered_id: id of another login than the one the request was made in, when the server sent one.
+    """
 
     status: int
     content_type: str
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    offered_id: str = field(default="", repr=False)
 
     @property
     def text(self) -> str:

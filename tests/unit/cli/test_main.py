@@ -88,6 +88,12 @@ def test_errors_become_exit_codes(xferengine, fake_module, error, code):
     assert json.loads(ran.out.splitlines()[-1])["exit_code"] == code
 
 
+def test_json_ends_with_a_summary_even_when_the_command_line_is_wrong(xferengine):
+    ran = xferengine("upload", "--json", "/no/such/folder")
+    assert ran.code == 2
+    assert json.loads(ran.out)["failures"][0]["error"] == "UsageError"
+
+
 def test_error_words_are_harmless(xferengine, fake_module):
     def fail(state_dir):
         raise SettingsError("a \x1b[2J b")

@@ -26,7 +26,14 @@ def test_safe_text_leaves_only_safe_characters_and_is_stable(value: str) -> None
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [("A 1", "A_1"), ("A#%'1", "A_1"), (" Müller^Hans ", "M_ller_Hans"), ("x" * 64, "x" * 64), ("日本", ""), ("a.b", "a_b")],
+    [
+        ("A 1", "A_1"),
+        ("A#%'1", "A_1"),
+        (" Müller^Hans ", "M_ller_Hans"),
+        ("x" * 64, "x" * 64),
+        ("日本", ""),
+        ("a.b", "a_b"),
+    ],
 )
 def test_safe_text_by_example(value: str, label: str) -> None:
     assert safe_text(value) == label
@@ -73,7 +80,9 @@ def test_a_label_too_long_or_empty_is_refused() -> None:
         Template("{PatientID}", "session").render(UID, {})
 
 
-@pytest.mark.parametrize("text", ["", "{PatientID", "PatientID}", "{}", "a b", "{PatientID|}", "{a b}", "{{PatientID}}"])
+@pytest.mark.parametrize(
+    "text", ["", "{PatientID", "PatientID}", "{}", "a b", "{PatientID|}", "{a b}", "{{PatientID}}"]
+)
 def test_a_wrong_template_is_a_usage_error(text: str) -> None:
     with pytest.raises(SettingsError):
         Template(text, "session")

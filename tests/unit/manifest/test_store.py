@@ -51,7 +51,9 @@ async def test_a_lease_of_a_live_run_on_another_host_is_respected_and_a_dead_one
     async with open_manifest(tmp_path / "job") as manifest:
 
         def foreign(con: sqlite3.Connection) -> None:
-            con.execute("""INSERT OR REPLACE INTO meta VALUES ('lease', '{"host":"elsewhere","pid":1,"beat":1000.0}')""")
+            con.execute(
+                """INSERT OR REPLACE INTO meta VALUES ('lease', '{"host":"elsewhere","pid":1,"beat":1000.0}')"""
+            )
 
         await manifest.write(foreign)
         with pytest.raises(LockedByOther):

@@ -131,7 +131,9 @@ def test_a_site_script_that_rewrites_every_header_is_no_damage() -> None:
 def test_clashes_of_labels_by_case_and_of_people_are_found() -> None:
     con = database()
     intake.insert_batch(con, ScanBatch(files=tuple(scanned(n, study=f"1.{n}") for n in range(4))), 1)
-    for n, (subject, session, raw) in enumerate([("S", "E1", "a"), ("s", "e1", "a"), ("T", "E2", "b"), ("T", "E3", "c")]):
+    for n, (subject, session, raw) in enumerate(
+        [("S", "E1", "a"), ("s", "e1", "a"), ("T", "E2", "b"), ("T", "E3", "c")]
+    ):
         studies.set_target(con, n + 1, project="P", subject=subject, session=session, raw_subject=raw)
     assert [[s.id for s in group] for group in studies.label_clashes(con)] == [[1, 2]]
     assert [[s.id for s in group] for group in studies.subject_clashes(con)] == [[1, 2], [3, 4]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -228,7 +227,7 @@ def report(request: Request, job_id: str, form: str, output: str | None) -> int:
         with reports.open_output(Path(output)) as out:
             reports.write_form(form, out, summary, admin.iter_reports(state_dir, summary.job))
     else:
-        reports.write_form(form, sys.stdout, summary, admin.iter_reports(state_dir, summary.job))
+        reports.write_form(form, request.terminal, summary, admin.iter_reports(state_dir, summary.job))
     return exitcodes.OK
 
 
