@@ -16,11 +16,12 @@ from xferengine.errors import (
 )
 from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
+from xferengine.kit.fanout import side_by_side, windows
 from xferengine.manifest import evidence, studies
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import Notice
 from xferengine.model.states import StudyState
-from xferengine.xnat.experiments import ExperimentInfo
+from xferengine.xnat.experiments import CatalogRef, ExperimentInfo
 from xferengine.xnat.faults import SessionLocked
 from xferengine.xnat.prearchive import RowRef
 from xferengine.xnat.wire import CatalogEntry
@@ -228,8 +229,12 @@ async def catalog_entries(engine: Engine, study: StudyRow) -> AsyncIterator[list
     """Yield the entries of every resource of every scan of the study's experiment, in lists."""
     async with engine.lanes.listing.slot():
         refs = await engine.client.experiments.catalog_refs(study.accession)
-    for ref in refs:
+
+    async def fetch(ref: CatalogRef) -> list[list[CatalogEntry]]:
         async with engine.lanes.listing.slot():
-            batches = [batch async for batch in engine.client.experiments.iter_catalog(study.accession, ref)]
-        for batch in batches:
-            yield batch
+            return [batch async for batch in engine.client.experiments.iter_catalog(study.accession, ref)]
+
+    for part in windows(refs, engine.settings.pool.listing):
+        for batches in await side_by_side(fetch, part):
+            for batch in batches:
+                yield batch

@@ -13,13 +13,14 @@ from xferengine.errors import Ambiguous, Conflict, ProtocolViolation, Rejected, 
 from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
 from xferengine.jobs.study_send import Sender
+from xferengine.kit.fanout import side_by_side, windows
 from xferengine.manifest import evidence, studies, units
 from xferengine.manifest.evidence import Seen
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import Notice
 from xferengine.model.states import StudyState
 from xferengine.xnat.faults import SessionLocked
-from xferengine.xnat.prearchive import RowRef
+from xferengine.xnat.prearchive import ResourceCount, RowRef
 
 ROUNDS = 3
 
@@ -120,18 +121,20 @@ class Closer:
         """Compare all listings with the manifest; True when something was planned again."""
         engine, ref = self._engine, row_ref(study)
         await engine.manifest.write(lambda con: evidence.forget_stored(con, self._id))
-        rewritten = 0
-        again: list[int] = []
         async with engine.lanes.listing.slot():
-            places = await engine.client.prearchive.resources(ref)
-        for place in places:
-            if place.category != "scans":
-                continue
+            places = [p for p in await engine.client.prearchive.resources(ref) if p.category == "scans"]
+
+        async def look(place: ResourceCount) -> Seen:
             async with engine.lanes.listing.slot():
                 listing = await engine.client.prearchive.scan_files(ref, place.cat_id, place.label)
-            seen = await engine.manifest.write(lambda con, names=listing: evidence.take_listing(con, self._id, names))
-            rewritten += seen.rewritten
-            again += await self._judge(study, ref, place.cat_id, seen)
+            return await engine.manifest.write(lambda con: evidence.take_listing(con, self._id, listing))
+
+        rewritten = 0
+        again: list[int] = []
+        for part in windows(places, engine.settings.pool.listing):
+            for place, seen in zip(part, await side_by_side(look, part), strict=True):
+                rewritten += seen.rewritten
+                again += await self._judge(study, ref, place.cat_id, seen)
         return await self._plan_again(study, again, rewritten)
 
     async def _judge(self, study: StudyRow, ref: RowRef, scan: str, seen: Seen) -> list[int]:

@@ -31,6 +31,8 @@ class Targets:
                 check_label(spec.extras, "--extras resource")
         except BadInput as error:
             raise SettingsError(error.message) from error
+        if spec.extras and spec.dest == "prearchive":
+            raise SettingsError("--extras goes into archived sessions: leave out --dest prearchive")
         self._spec = spec
         self._map = study_map
         self._subject = Template(spec.subject, "subject")

@@ -105,8 +105,7 @@ class HttpTransport:
 
         Cancellation: the connection is closed; the server may have taken any part of the body.
         """
-        cookie = "" if authorization else self.cookie if login_id is None else login_id
-        headers = self._headers(request, authorization, cookie)
+        headers = self._headers(request, authorization, self.cookie if login_id is None else login_id)
         url = self._url(request)
         clock = RequestClock(self._timeouts, request.kind)
         feed = Feed(request.body, clock) if request.body is not None else None
@@ -252,7 +251,7 @@ async def open_http(server: ServerConfig, timeouts: TimeoutConfig) -> AsyncItera
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
-        auto_decompress=False,
+        auto_decompress=True,  # a proxy may gzip listings, asked or not; limits count what comes out
         trust_env=False,
     ) as session:
         transport = HttpTransport(session, server, timeouts)

@@ -119,7 +119,7 @@ class Login:
             except RemoteError:
                 # Cannot be told now; the answer itself was good.
                 return
-            if name != self.user:
+            if name and name != self.user:
                 raise LoginExpired("the server answered outside our login", status=401)
             if self._transport.cookie == sent:
                 self._transport.cookie = offered

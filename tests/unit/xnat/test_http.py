@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 from collections.abc import AsyncIterator
 
@@ -110,6 +111,15 @@ class TestRequests:
             for name in ("chunked", "closing"):
                 answer = await transport.send(Request(method="GET", segments=(name,)))
                 assert (answer.text, answer.content_type) == ("abc", "")
+
+    async def test_an_answer_that_a_proxy_has_compressed(self, connect) -> None:
+        async def packed(x) -> None:
+            await x.answer(200, gzip.compress(bytes(1_000_000)), "application/json", "Content-Encoding: gzip")
+
+        async with connect(packed) as (transport, _):
+            assert (await transport.send(GET)).body == bytes(1_000_000)
+            with pytest.raises(ProtocolViolation, match="larger"):
+                await transport.send(Request(method="GET", segments=("a",), limit_bytes=2000))
 
     async def test_redirects_are_not_followed(self, connect) -> None:
         async def away(x) -> None:

@@ -210,6 +210,22 @@ async def test_a_rotated_id_of_our_own_is_kept_and_the_work_not_repeated(serve) 
     assert len(set(cookies)) == 3
 
 
+async def test_an_answer_inside_the_login_of_somebody_else_does_not_count(serve) -> None:
+    site = Site()
+
+    async def mixed_up(x) -> None:
+        if x.path == "/data/build" and "OTHER" not in site.alive:
+            site.alive.add("OTHER")
+            return await x.answer(200, "done?", "text/plain", "Set-Cookie: JSESSIONID=OTHER")
+        if x.headers.get("cookie") == "JSESSIONID=OTHER":
+            return await x.answer(200, "bob")
+        await site(x)
+
+    async with serve(mixed_up) as server, opened(server) as client:
+        assert (await client.call(BUILD)).text == "ann"
+        assert client.stats.logins == 2
+
+
 async def test_a_late_answer_of_an_old_login_does_not_replace_the_new_one(serve, until) -> None:
     site, late = Site(), anyio.Event()
 

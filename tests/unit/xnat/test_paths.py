@@ -115,6 +115,13 @@ def test_uris_of_answers(text: str, project: str, folder: str, is_archive: bool)
     assert (uri.row is None) is ("prearchive" not in text)
 
 
+@pytest.mark.parametrize("end", ["..", "%2e%2e", "a%2fb", "a\\b", "a;b"])
+@pytest.mark.parametrize("start", ["/archive/projects/P/experiments/", "/xapi/direct-archive/P/1.2/"])
+def test_no_uri_leads_elsewhere(start: str, end: str) -> None:
+    with pytest.raises(ProtocolViolation):
+        parse_uri(start + end)
+
+
 @pytest.mark.parametrize("text", ["", "\r\n", "  \n\n"])
 def test_an_empty_list_means_nothing_stored(text: str) -> None:
     assert parse_uri_list(text) == ()
