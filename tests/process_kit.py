@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pydicom
 
@@ -50,6 +50,15 @@ class Moment:
             return seen >= self.number
 
         return has_come
+
+
+class Site(Protocol):
+    """What has a URL: a server process, or an emulator inside the test."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        ...
 
 
 class Server:
@@ -105,7 +114,7 @@ class Engine:
         self._reader.start()
 
     @classmethod
-    def small(cls, server: Server, state: Path, folder: Path, *, resume: bool = False) -> Engine:
+    def small(cls, server: Site, state: Path, folder: Path, *, resume: bool = False) -> Engine:
         """Start it with small bundles and short waits."""
         rest = ["--resume"] if resume else []
         return cls([str(_ENGINE), server.url, str(state), str(folder), *rest])

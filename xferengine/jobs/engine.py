@@ -64,6 +64,8 @@ class Engine:
     bundles: BundleKit
     work: Workload
     suspects: Suspects = field(default_factory=lambda: Suspects())
+    orders: dict[int, int] = field(default_factory=dict)
+    """Study id → number of the login under which its archiving was last ordered in this run."""
     rows: RowListing = field(init=False)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from xferengine.errors import (
     Ambiguous,
     Conflict,
+    Disposition,
     NotFound,
     ProtocolViolation,
     Rejected,
@@ -89,10 +90,13 @@ class Archiver:
         engine = self._engine
         overwrite = "delete" if engine.spec.overwrite == "delete" else None
         listener = "" if engine.spec.wait else f"{engine.source}-{self._id}"
+        engine.orders[self._id] = engine.client.stats.logins
         async with engine.lanes.commit.slot() as slot:
             try:
                 await engine.client.archive.archive(row_ref(study), overwrite, listener=listener)
-            except (Ambiguous, SessionLocked) as error:
+            except RemoteError as error:
+                if error.disposition not in {Disposition.RETRY, Disposition.LOOK}:
+                    raise
                 slot.failed(error)
                 engine.emit(
                     Notice(level="info", text=f"archive of {study.study_uid}: {error.kind}, looking at the server")
@@ -102,7 +106,7 @@ class Archiver:
         """Poll until the row is gone and the experiment readable."""
         engine, ref = self._engine, row_ref(study)
         poll_s = engine.settings.retry.poll_s
-        pause, waited, orders, gone = poll_s, 0.0, 1, 0
+        pause, waited, orders, gone, busy_s = poll_s, 0.0, 1, 0, 0.0
         limit_s = engine.settings.timeouts.think_commit_s * 2
         while waited < limit_s:
             row = await row_status(engine, ref)
@@ -123,11 +127,35 @@ class Archiver:
                 if orders > ORDERS:
                     raise StudyStopped(await self._refusal(study, ref, row.status))
                 await self._order(study)
+            elif stage_of(row) is Stage.BUSY and busy_s > self._patience_s():
+                await self._break_lock(ref)
+                busy_s = 0.0
             engine.check_feeding()
             await engine.clock.sleep(pause)
-            waited += pause
+            waited, busy_s = waited + pause, busy_s + pause
             pause = min(pause * 1.5, 20 * poll_s)
         raise StudyStopped(ServerFault("archiving did not end in time; the server may still be working on it"))
+
+    def _patience_s(self) -> float:
+        """How long a row may stay busy: archiving takes its time, but not in a server that has begun anew since.
+
+        Its sessions end with a server, so a login that had to be renewed after the order tells of a restart; queue and
+        locks of before are without a worker then (IMP 2.3, 3.4).
+        """
+        engine = self._engine
+        logins = engine.client.stats.logins
+        restarted = engine.orders.get(self._id, logins) != logins
+        return 40 * engine.settings.retry.poll_s if restarted else engine.settings.timeouts.think_commit_s
+
+    async def _break_lock(self, ref: RowRef) -> None:
+        """Have the session built again whatever its lock says; READY then, it is ordered once more (IMP 4.4)."""
+        engine = self._engine
+        engine.emit(Notice(level="warning", text="a prearchive session stays locked without a worker: building anew"))
+        async with engine.lanes.commit.slot() as slot:
+            try:
+                await engine.client.prearchive.rebuild([ref], override_lock=True)
+            except (Ambiguous, SessionLocked, NotFound) as error:
+                slot.failed(error)
 
     async def _refusal(self, study: StudyRow, ref: RowRef, status: str) -> XferError:
         """Make an error of a row that archiving left behind. The server's own words may hold labels: not repeated."""

@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import sqlite3
 
-from xferengine.errors import Ambiguous, Conflict, ProtocolViolation, Rejected, RemoteError, ServerFault, XferError
+from xferengine.errors import (
+    Conflict,
+    Disposition,
+    NotFound,
+    ProtocolViolation,
+    Rejected,
+    RemoteError,
+    ServerFault,
+    XferError,
+)
 from xferengine.jobs.engine import Engine, StudyStopped
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
 from xferengine.jobs.study_send import Sender
@@ -19,7 +28,6 @@ from xferengine.manifest.evidence import Seen
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import Notice
 from xferengine.model.states import StudyState
-from xferengine.xnat.faults import SessionLocked
 from xferengine.xnat.prearchive import ResourceCount, RowRef
 
 ROUNDS = 3
@@ -109,7 +117,9 @@ class Closer:
                     await engine.client.prearchive.rebuild([ref], override_lock=True)
                 else:
                     await engine.client.prearchive.build(ref)
-            except (SessionLocked, Ambiguous) as error:
+            except RemoteError as error:
+                if error.disposition not in {Disposition.RETRY, Disposition.LOOK} and not isinstance(error, NotFound):
+                    raise
                 slot.failed(error)
                 engine.emit(Notice(level="info", text=f"build: {error.kind}, looking at the row"))
 

@@ -11,6 +11,9 @@ from xferengine.manifest import studies, units
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import Notice
 
+PASSING = (Disposition.RETRY, Disposition.LOOK)
+"""What an error of a study asks for that has nothing to do with the study."""
+
 
 class UploadRun:
     """Runs all open studies of the manifest.
@@ -25,6 +28,8 @@ class UploadRun:
         """Studies that this run is done with and that are still open (``--no-wait``)."""
         self._failures: dict[int, int] = {}
         self._started = 0
+        self._tries: dict[int, int] = {}
+        """Study id → how often an error that may pass threw it back."""
         self._changed = anyio.Event()
 
     async def run(self) -> None:
