@@ -15,14 +15,15 @@ from trouble_kit import failure, job_for, of_study, once, open_site, stored, tin
 from xferengine.emulator.cohort import CohortFile
 from xferengine.errors import SettingsError
 from xferengine.jobs.mapfile import map_digest
-from xferengine.model.events import PlanReady
+from xferengine.model.events import Event, PlanReady, UnitStarted
 from xferengine.settings.slices import PoolConfig
 
 
 @pytest.mark.parametrize("how", ["vanishes", "grows", "is-replaced", "shrinks"])
 @pytest.mark.parametrize("inline_bytes", [1 << 20, 1000], ids=["whole", "in-chunks"])
+@pytest.mark.parametrize("moment", [PlanReady, UnitStarted])
 async def test_a_file_that_changes_after_the_scan_is_named_and_its_session_is_not_archived_without_it(
-    tmp_path: Path, how: str, inline_bytes: int
+    tmp_path: Path, how: str, inline_bytes: int, moment: type[Event]
 ) -> None:
     cohort = tiny_cohort(tmp_path / "in")
     bad = of_study(cohort, 0)[1]
@@ -35,7 +36,7 @@ async def test_a_file_that_changes_after_the_scan_is_named_and_its_session_is_no
 
     async with open_site() as emulator:
         job = job_for(emulator, tmp_path, settings={"pool": _inline(inline_bytes)})
-        summary = await job.run(once(PlanReady, change))
+        summary = await job.run(once(moment, change))
         assert (summary.state, summary.exit_code) == ("incomplete", 3), summary
         assert failure(summary, bad.path).error == "SourceChanged"
         assert failure(summary, bad.study_uid)

@@ -101,10 +101,7 @@ def run_job_sync(spec: UploadSpec, settings: Settings, *, emit: Emit = ignore) -
 def _job_row(catalogue: Catalogue, spec: UploadSpec, options: RunOptions) -> JobRow:
     if options.resume_job:
         return catalogue.get(options.resume_job)
-    found = catalogue.find(spec.identity())
-    if found is not None:
-        return found
-    return catalogue.add(
+    return catalogue.find_or_add(
         identity=spec.identity(),
         verb="upload",
         server=spec.server_url,

@@ -96,6 +96,20 @@ class Catalogue:
             )
         return self.get(job_id)
 
+    def find_or_add(self, *, identity: str, verb: str, server: str, project: str, spec: str) -> JobRow:
+        """Return the job of that identity, registering it when there is none: two starts at once get the same one."""
+        with mapped(self._state_dir / "catalogue.db"):
+            self._con.execute("BEGIN IMMEDIATE")
+            try:
+                row = self.find(identity) or self.add(
+                    identity=identity, verb=verb, server=server, project=project, spec=spec
+                )
+            except BaseException:
+                self._con.execute("ROLLBACK")
+                raise
+            self._con.execute("COMMIT")
+        return row
+
     def update(self, job_id: str, state: str, *, experiments: int = 0, done: int = 0, failed: int = 0) -> None:
         """Write where a job stands."""
         with mapped(self._state_dir / "catalogue.db"):
