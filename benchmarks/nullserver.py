@@ -16,11 +16,7 @@ from typing import Any
 import msgspec
 
 from xferengine.model.dicom import ScanBatch, ScannedFile, SourceRef
-from xferengine.xnat.archive import Archive
-from xferengine.xnat.experiments import Experiments
-from xferengine.xnat.imports import Imports
-from xferengine.xnat.prearchive import Prearchive
-from xferengine.xnat.projects import Projects
+from xferengine.xnat.client import Once, XnatClient
 from xferengine.xnat.transport import Answer, Request
 
 PROJECT = "P"
@@ -184,11 +180,23 @@ class NullServer:
         return _answer(f"<Catalog><entries>{entries}</entries></Catalog>".encode())
 
     @asynccontextmanager
-    async def open_client(self, *_: Any, **__: Any) -> AsyncIterator[SimpleNamespace]:
+    async def open_client(self, *_: Any, **__: Any) -> AsyncIterator[XnatClient]:
         """Stand in for ``xnat.client.open_client``."""
-        areas = {"projects": Projects, "imports": Imports, "prearchive": Prearchive, "archive": Archive,
-                 "experiments": Experiments}  # fmt: skip
-        yield SimpleNamespace(**{name: area(self.call) for name, area in areas.items()})
+        yield NullClient(self)
+
+
+class NullClient(XnatClient):
+    """The engine's client without a network."""
+
+    def __init__(self, server: NullServer) -> None:
+        self._server = server
+        wire: Any = SimpleNamespace(requests=0, bytes_out=0, bytes_in=0)
+        login: Any = SimpleNamespace(user="nobody", generation=1)
+        super().__init__(wire, login, Once())
+
+    async def call(self, request: Request) -> Answer:
+        """Answer without sending."""
+        return await self._server.call(request)
 
 
 TIMESTAMP = "20260101_000000000"

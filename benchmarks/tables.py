@@ -141,7 +141,8 @@ def _plot(folder: Path, name: str, records: list[Record]) -> None:
                          label=client, color=COLOURS.get(client))  # fmt: skip
             axis.set_xticks([i + 0.4 for i in range(len(paces))], [f"{pace} ms" for pace in paces])
             axis.set_title(title)
-            axis.set_yscale("log")
+            if axis.patches:
+                axis.set_yscale("log")
         axes[0].legend(fontsize="small")
         figure.suptitle(f"{scenario}: instance/lock service time; floors: {', '.join(FLOORS)}")
         figure.savefig(folder / f"{name}-{scenario}.png", dpi=110)

@@ -79,7 +79,7 @@ async def test_a_server_that_is_not_there_is_exit_5_and_nothing_is_lost(tmp_path
         job = job_for(emulator, tmp_path)
         port = emulator.port
     summary = await job.run()
-    assert (summary.state, summary.exit_code) == ("incomplete", 5), summary
+    assert (summary.state, summary.exit_code) == ("failed", 5), summary
     assert summary.failures[0].error == "ConnectFailed"
     async with open_site(port=port) as emulator:
         changed: dict[str, Any] = {"resume_job": summary.job}

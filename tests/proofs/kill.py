@@ -148,7 +148,8 @@ def verdict(
     if code != 0:
         wrong.insert(0, f"exit {code}: {engine.summary.get('failures')}")
     resent = engine.summary.get("totals", {}).get("bytes_resent", 0)
-    note = f"{runs} run{'s' if runs > 1 else ''} after it, {resent / 1000:.0f} kB sent twice, {seconds:.1f} s"
+    again = f", {resent / 1000:.0f} kB sent in vain" if resent else ""  # a killed engine could not count its own
+    note = f"{runs} run{'s' if runs > 1 else ''} to the end{again}, {seconds:.1f} s"
     line = f"{'ok  ' if not wrong else 'FAIL'} {text}{'' if struck else ' (ended before)'}: {note}"
     return "\n".join([line, *(f"       {fault}" for fault in wrong[:10])]), not wrong
 

@@ -86,9 +86,12 @@ class Engine:
 class Workload:
     """What the whole job still has to send: bundles are sized so that the last ones end together."""
 
-    def __init__(self, files: int, size: int) -> None:
-        self._files = files
-        self._bytes = size
+    def __init__(self) -> None:
+        self._files = self._bytes = 0
+
+    def begin(self, files: int, size: int) -> None:
+        """The plan is known."""
+        self._files, self._bytes = files, size
 
     def took(self, files: int, size: int) -> None:
         """A unit was accepted."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import random
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -15,33 +11,26 @@ import msgspec
 
 from xferengine.errors import DiskFull, ManifestError, XferError
 from xferengine.jobs import outcome
-from xferengine.jobs.engine import Engine, Workload, leaves
+from xferengine.jobs.assemble import Parts, open_engine
+from xferengine.jobs.engine import Engine, leaves
 from xferengine.jobs.plan import Confirm, PlanView, RunOptions
 from xferengine.jobs.planfile import load_plan, write_plan
 from xferengine.jobs.planning import Planner
 from xferengine.jobs.preflight import Preflight
 from xferengine.jobs.report import write_reports
-from xferengine.jobs.serverstate import pool_of, recall, remember, sizer_of
 from xferengine.jobs.spec import JobReport, UploadSpec
+from xferengine.jobs.stopping import cancel_after_grace, cancel_on_hard, cancel_on_stop, listen
 from xferengine.jobs.studyreport import iter_study_reports
 from xferengine.jobs.upload import UploadRun
-from xferengine.kit.budget import ByteBudget
 from xferengine.kit.clock import Clock, SystemClock
-from xferengine.kit.ratelimit import RateLimiter, parse_timetable
-from xferengine.kit.threads import BlockingPool, run_blocking
+from xferengine.kit.threads import run_blocking
 from xferengine.manifest import overview, studies, units
 from xferengine.manifest.catalogue import Catalogue, JobRow, open_catalogue
 from xferengine.manifest.store import Manifest, open_manifest
-from xferengine.model.events import Emit, Failure, JobStarted, Notice, PlanReady, Summary, ignore
-from xferengine.schedule.breaker import Breaker
-from xferengine.schedule.keys import ExclusiveKeys
-from xferengine.schedule.lanes import Lanes
-from xferengine.schedule.retry import RetryPolicy
-from xferengine.schedule.stop import ByteCap, StopKind, StopReason, StopSignal, watch_until
+from xferengine.model.events import Emit, Failure, JobStarted, PlanReady, Summary, ignore
+from xferengine.schedule.stop import StopKind, StopReason, StopSignal, watch_until
 from xferengine.settings.slices import Settings
 from xferengine.store.reader import SourceReader
-from xferengine.streams.bundle import BundleKit, LoopGuard
-from xferengine.xnat.client import open_client
 
 REPORTED = 10_000
 """Sessions that a JobReport carries in memory; its files hold all."""
@@ -136,7 +125,7 @@ class _Run:
         try:
             async with anyio.create_task_group() as tg:
                 if self._options.handle_signals:
-                    tg.start_soon(_listen, self._stop)
+                    tg.start_soon(listen, self._stop)
                 await self._work(confirm, fresh=scanned == 0)
                 tg.cancel_scope.cancel()
         except* XferError as group:
@@ -151,14 +140,25 @@ class _Run:
             await self._manifest.write(lambda con: studies.reopen(con, refused=True))
             if self._spec.overwrite == "append" or self._spec.dest == "prearchive":
                 await self._manifest.write(studies.retry_files)
-        reader = SourceReader()
-        try:
+        with closing(SourceReader()) as reader:
+            # What is wrong with the spec is said first, then what the server says, and only then the input is read.
             planner = Planner(self._spec, self._manifest, reader, self._emit)
-            await self._plan(planner, fresh=fresh)
-            if self._stop.is_feeding:
-                await self._serve(planner, reader, confirm)
-        finally:
-            reader.close()
+            async with open_engine(self._parts(reader)) as engine:
+                await self._plan(planner, fresh=fresh)
+                if self._stop.is_feeding:
+                    await self._serve(engine, planner, confirm)
+
+    def _parts(self, reader: SourceReader) -> Parts:
+        return Parts(
+            job_id=self._job.id,
+            spec=self._spec,
+            settings=self._settings,
+            manifest=self._manifest,
+            reader=reader,
+            emit=self._emit,
+            stop=self._stop,
+            clock=self._clock,
+        )
 
     async def _plan(self, planner: Planner, *, fresh: bool) -> None:
         """Scan, unless a plan file is given or an interrupted job goes on behind its finished scan."""
@@ -167,30 +167,26 @@ class _Run:
             await load_plan(self._manifest, Path(self._options.plan_in))
         elif fresh or not (self._options.resume_job or planned):
             async with anyio.create_task_group() as tg:
-                tg.start_soon(self._cancel_on_stop, tg.cancel_scope)
+                tg.start_soon(cancel_on_stop, self._stop, tg.cancel_scope)
                 await planner.scan(self._settings.scan_workers)
                 tg.cancel_scope.cancel()
             if not self._stop.is_feeding:
                 return
         await planner.resolve(planned=planned)
 
-    async def _cancel_on_stop(self, scope: anyio.CancelScope) -> None:
-        await self._stop.wait()
-        scope.cancel()
-
-    async def _serve(self, planner: Planner, reader: SourceReader, confirm: Confirm | None) -> None:
-        async with self._engine(reader) as engine:
-            preflight = Preflight(engine)
-            await preflight.check()
-            view = await planner.view(self._job.id, preflight.notes)
-            self._emit(_plan_ready(view))
-            if self._options.plan_out:
-                target = Path(self._options.plan_out)
-                await self._manifest.read(lambda con: write_plan(con, self._spec, target))
-            agreed = await self._ask(confirm, view)
-            if agreed and not self._options.dry_run and self._stop.is_feeding:
-                await self._upload(engine)
-            self._declined = not agreed
+    async def _serve(self, engine: Engine, planner: Planner, confirm: Confirm | None) -> None:
+        preflight = Preflight(engine)
+        await preflight.check()
+        view = await planner.view(self._job.id, preflight.notes)
+        self._emit(_plan_ready(view))
+        engine.work.begin(view.totals.files, view.totals.bytes)
+        if self._options.plan_out:
+            target = Path(self._options.plan_out)
+            await self._manifest.read(lambda con: write_plan(con, self._spec, target))
+        agreed = await self._ask(confirm, view)
+        if agreed and not self._options.dry_run and self._stop.is_feeding:
+            await self._upload(engine)
+        self._declined = not agreed
 
     async def _ask(self, confirm: Confirm | None, view: PlanView) -> bool:
         """Show the plan and ask; a signal ends the asking too."""
@@ -198,79 +194,24 @@ class _Run:
             return True
         agreed = True
         async with anyio.create_task_group() as tg:
-            tg.start_soon(self._cancel_on_stop, tg.cancel_scope)
+            tg.start_soon(cancel_on_stop, self._stop, tg.cancel_scope)
             agreed = await confirm(view)
             tg.cancel_scope.cancel()
         return agreed
 
     async def _upload(self, engine: Engine) -> None:
+        pool = self._settings.pool
         async with anyio.create_task_group() as tg:
-            tg.start_soon(self._hard_stop, tg.cancel_scope)
-            tg.start_soon(self._grace, tg.cancel_scope)
-            if self._settings.pool.until:
+            scope = tg.cancel_scope
+            tg.start_soon(cancel_on_hard, self._stop, scope)
+            tg.start_soon(cancel_after_grace, self._stop, scope, self._emit, self._clock, pool.grace_s)
+            if pool.until:
                 tg.start_soon(self._watch_until)
             await UploadRun(engine).run()
-            tg.cancel_scope.cancel()
+            scope.cancel()
 
     async def _watch_until(self) -> None:
         await watch_until(self._settings.pool.until, self._stop, clock=self._clock)
-
-    async def _hard_stop(self, scope: anyio.CancelScope) -> None:
-        await self._stop.wait_hard()
-        scope.cancel()
-
-    async def _grace(self, scope: anyio.CancelScope) -> None:
-        await self._stop.wait()
-        self._emit(Notice(level="info", text="stopping: units in flight are finished first; once more stops at once"))
-        await self._clock.sleep(self._settings.pool.grace_s)
-        scope.cancel()
-
-    @asynccontextmanager
-    async def _engine(self, reader: SourceReader) -> AsyncIterator[Engine]:
-        """Open what a job shares, in the order in which it must outlive each other."""
-        settings, clock = self._settings, self._clock
-        breaker = Breaker(settings.retry, clock, emit=self._emit)
-        retry = RetryPolicy(settings.retry, clock, rng=random.Random())
-        table = parse_timetable(settings.pool.bwlimit)
-        async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(
-                open_client(settings.server, settings.credentials, settings.timeouts, clock=clock, policy=retry)
-            )
-            threads = await stack.enter_async_context(BlockingPool())
-            memory = recall(settings)
-            sizer = sizer_of(settings, memory)
-            lanes = Lanes(pool_of(settings, memory), clock=clock, emit=self._emit, breaker=breaker)
-            _, files, size = await self._manifest.read(overview.to_send)
-            engine = Engine(
-                job_id=self._job.id,
-                spec=self._spec,
-                settings=settings,
-                manifest=self._manifest,
-                client=client,
-                clock=clock,
-                emit=self._emit,
-                stop=self._stop,
-                lanes=lanes,
-                keys=ExclusiveKeys(),
-                retry=retry,
-                breaker=breaker,
-                sizer=sizer,
-                cap=ByteCap(settings.pool.max_bytes, self._stop),
-                limiter=None if table.is_unlimited else RateLimiter(table, clock),
-                reader=reader,
-                work=Workload(files, size),
-                bundles=BundleKit(
-                    reader=reader,
-                    budget=ByteBudget(settings.pool.budget_bytes),
-                    cfg=settings.pool,
-                    threads=threads,
-                    guard=LoopGuard(),
-                ),
-            )
-            try:
-                yield engine
-            finally:
-                remember(settings, memory, sizer, lanes)
 
     async def _finish(self, seconds: float) -> JobReport:
         """Write the reports and say how it ended; where nothing can be written, at least say it."""
@@ -334,15 +275,3 @@ def _worst(group: BaseExceptionGroup[XferError]) -> XferError:
     errors = [error for error in leaves(group) if isinstance(error, XferError)]
     code = outcome.worst([outcome.code_of(error) for error in errors])
     return next(error for error in errors if outcome.code_of(error) == code)
-
-
-async def _listen(stop: StopSignal) -> None:
-    """First INT or TERM: stop feeding and drain. Second: cancel what is in flight."""
-    if sys.platform == "win32":
-        return
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for signum in signals:
-            if stop.is_feeding:
-                stop.request(StopReason(kind=StopKind.SIGNAL, signum=int(signum)))
-            else:
-                stop.hard()

@@ -12,6 +12,8 @@ from xferengine.errors import DiskFull, ManifestCorrupt, ManifestError, UnknownV
 from xferengine.kit.atomicfile import map_disk_errors
 
 VERSION = 1
+WRITER_CACHE_KB, READER_CACHE_KB = 16_000, 2_000
+"""Pages that a connection keeps. Readers walk whole tables once: what they read is in the system's cache anyway."""
 
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -147,7 +149,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
         else:
             con.execute("PRAGMA journal_mode=WAL")
             con.execute("PRAGMA synchronous=FULL")
-        con.execute("PRAGMA cache_size=-16000")
+        con.execute(f"PRAGMA cache_size=-{READER_CACHE_KB if readonly else WRITER_CACHE_KB}")
         return con
 
 

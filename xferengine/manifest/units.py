@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
+
+import msgspec
 
 from xferengine.manifest.rows import FileRow, UnitRow, file_row
 from xferengine.model.states import FileState, UnitState
@@ -13,23 +16,17 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def _json(value: list[int] | dict[str, int]) -> str:
+    """Many values as one parameter: each statement gives the interpreter's lock away, and the event loop wants it."""
+    return msgspec.json.encode(value).decode()
+
+
 def form(con: sqlite3.Connection, study_id: int, max_bytes: int, max_files: int) -> UnitRow | None:
     """Take the next unsent files of a study, in series order, as a leased unit; None when nothing is left.
 
     A file larger than ``max_bytes`` becomes a unit of its own.
     """
-    rows = con.execute(
-        "SELECT * FROM file WHERE study_id=? AND state='planned' AND unit_id IS NULL"
-        " ORDER BY series_order, series_uid, path, offset, id LIMIT ?",
-        (study_id, max_files),
-    ).fetchall()
-    picked: list[FileRow] = []
-    total = 0
-    for row in rows:
-        if picked and total + row["size"] > max_bytes:
-            break
-        picked.append(file_row(row))
-        total += row["size"]
+    picked, total = _pick(con, study_id, max_bytes, max_files)
     if not picked:
         return None
     unit_id = (
@@ -39,11 +36,32 @@ def form(con: sqlite3.Connection, study_id: int, max_bytes: int, max_files: int)
         ).lastrowid
         or 0
     )
-    con.executemany("UPDATE file SET unit_id=? WHERE id=?", [(unit_id, f.id) for f in picked])
+    con.execute(
+        "UPDATE file SET unit_id=? WHERE id IN (SELECT value FROM json_each(?))",
+        (unit_id, _json([f.id for f in picked])),
+    )
     attempt_id, number = _attempt(con, unit_id)
     return UnitRow(
         id=unit_id, study_id=study_id, attempt_id=attempt_id, attempt=number, files=tuple(picked), bytes=total
     )
+
+
+def _pick(con: sqlite3.Connection, study_id: int, max_bytes: int, max_files: int) -> tuple[list[FileRow], int]:
+    """Return the next files and their size; reads no row beyond the first that does not fit."""
+    picked: list[FileRow] = []
+    total = 0
+    rows = con.execute(
+        "SELECT * FROM file WHERE study_id=? AND state='planned' AND unit_id IS NULL"
+        " ORDER BY series_order, series_uid, path, offset, id LIMIT ?",
+        (study_id, max_files),
+    )
+    with closing(rows):
+        for row in rows:
+            if picked and total + row["size"] > max_bytes:
+                break
+            picked.append(file_row(row))
+            total += row["size"]
+    return picked, total
 
 
 def lease_again(con: sqlite3.Connection, unit: UnitRow) -> UnitRow:
@@ -76,9 +94,11 @@ def end_attempt(con: sqlite3.Connection, attempt_id: int, outcome: str, bytes_se
 def finish(con: sqlite3.Connection, unit: UnitRow, crcs: dict[int, int]) -> None:
     """Mark a unit's files as sent; ``crcs`` maps positions in ``unit.files`` to CRC-32 values."""
     con.execute("UPDATE unit SET state='done' WHERE id=?", (unit.id,))
-    con.executemany(
-        "UPDATE file SET state='sent', crc32=coalesce(?, crc32) WHERE id=? AND state='planned'",
-        [(crcs.get(i), f.id) for i, f in enumerate(unit.files)],
+    found = {str(f.id): crcs[i] for i, f in enumerate(unit.files) if i in crcs}
+    con.execute(
+        "UPDATE file SET state='sent', crc32=coalesce(json_extract(?, '$.' || id), crc32)"
+        " WHERE unit_id=? AND state='planned'",
+        (_json(found), unit.id),
     )
 
 
