@@ -116,12 +116,17 @@ def _median(values: list[Any]) -> Any:
     return statistics.median(values) if numbers else values[0]
 
 
+def _few(value: float, _: object) -> str:
+    """Label of a tick between powers of ten: only 2 and 5 get one."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
+
+
 def _plot(folder: Path, name: str, records: list[Record]) -> None:
     """One picture per scenario: seconds to archived, client CPU, memory; a group of bars for each pace."""
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     panels = (("until archived, s", to_archived_s), ("client CPU, s", lambda r: r["client_cpu_s"]),
               ("peak memory of the client, MB", lambda r: r["tree_rss_mb"]))  # fmt: skip
@@ -143,7 +148,10 @@ def _plot(folder: Path, name: str, records: list[Record]) -> None:
             axis.set_title(title)
             if axis.patches:
                 axis.set_yscale("log")
-        axes[0].legend(fontsize="small")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter(ticker.FuncFormatter(_few))
+        handles, names = axes[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(clients), fontsize="small")
         figure.suptitle(f"{scenario}: instance/lock service time; floors: {', '.join(FLOORS)}")
         figure.savefig(folder / f"{name}-{scenario}.png", dpi=110)
         pyplot.close(figure)

@@ -187,3 +187,17 @@ async def test_a_conflict_at_archive_time_leaves_the_session_in_the_prearchive_a
         again = await job.run(resume_job=summary.job, retry=True)
         assert again.exit_code == 3
         assert imports(emulator) == before
+
+
+async def test_delete_does_not_merge_another_study_into_a_session_without_being_told(tmp_path: Path) -> None:
+    tiny_cohort(tmp_path / "one", sessions=1)
+    tiny_cohort(tmp_path / "two", sessions=1, seed=2)
+    async with open_site() as emulator:
+        first = job_for(emulator, tmp_path, tmp_path / "one", subject="S", session="E")
+        assert (await first.run()).exit_code == 0
+        before = emulator.bytes_in
+        second = job_for(emulator, tmp_path, tmp_path / "two", subject="S", session="E", overwrite="delete")
+        summary = await second.run()
+        assert summary.exit_code == 3
+        assert "another study" in summary.failures[0].detail
+        assert emulator.bytes_in == before

@@ -51,7 +51,11 @@ def _truthful(row: JobRow, folder: Path) -> JobRow:
                 pass
     except LockedByOther:
         return row
-    return msgspec.structs.replace(row, state="interrupted")
+    if not (folder / "manifest.db").exists():
+        return msgspec.structs.replace(row, state="interrupted")
+    states = read_only(folder, overview.states)
+    good = sum(states.get(state, 0) for state in ("verified", "unverified", "ready"))
+    return msgspec.structs.replace(row, state="interrupted", experiments=sum(states.values()), done=good)
 
 
 def job_row(state_dir: Path, job_id: str) -> JobRow:

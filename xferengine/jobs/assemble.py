@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+import anyio
+
+from xferengine.jobs.attempt import SHIELD_S
 from xferengine.jobs.engine import Engine, Workload
+from xferengine.jobs.locks import LockJudge, began_anew, note_login
 from xferengine.jobs.serverstate import pool_of, recall, remember, sizer_of
 from xferengine.jobs.spec import UploadSpec
 from xferengine.kit.budget import ByteBudget
@@ -24,7 +28,7 @@ from xferengine.schedule.stop import ByteCap, StopSignal
 from xferengine.settings.slices import Settings
 from xferengine.store.reader import SourceReader
 from xferengine.streams.bundle import BundleKit, LoopGuard
-from xferengine.xnat.client import open_client
+from xferengine.xnat.client import XnatClient, open_client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,41 +57,50 @@ async def open_engine(parts: Parts) -> AsyncIterator[Engine]:
     table = parse_timetable(settings.pool.bwlimit)
     breaker = Breaker(settings.retry, clock, emit=parts.emit)
     retry = RetryPolicy(settings.retry, clock, rng=random.Random())
-    async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(
-            open_client(settings.server, settings.credentials, settings.timeouts, clock=clock, policy=retry)
-        )
-        threads = await stack.enter_async_context(BlockingPool())
-        memory = recall(settings)
-        sizer = sizer_of(settings, memory)
-        lanes = Lanes(pool_of(settings, memory), clock=clock, emit=parts.emit, breaker=breaker)
-        bundles = BundleKit(
-            reader=parts.reader,
-            budget=ByteBudget(settings.pool.budget_bytes),
-            cfg=settings.pool,
-            threads=threads,
-            guard=LoopGuard(),
-        )
-        try:
-            yield Engine(
-                job_id=parts.job_id,
-                spec=parts.spec,
-                settings=settings,
-                manifest=parts.manifest,
-                client=client,
-                clock=clock,
-                emit=parts.emit,
-                stop=parts.stop,
-                lanes=lanes,
-                keys=ExclusiveKeys(),
-                retry=retry,
-                breaker=breaker,
-                sizer=sizer,
-                cap=ByteCap(settings.pool.max_bytes, parts.stop),
-                limiter=None if table.is_unlimited else RateLimiter(table, clock),
-                reader=parts.reader,
-                work=Workload(),
-                bundles=bundles,
+    client: XnatClient | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                open_client(settings.server, settings.credentials, settings.timeouts, clock=clock, policy=retry)
             )
-        finally:
-            remember(settings, memory, sizer, lanes)
+            threads = await stack.enter_async_context(BlockingPool())
+            memory = recall(settings)
+            sizer = sizer_of(settings, memory)
+            lanes = Lanes(pool_of(settings, memory), clock=clock, emit=parts.emit, breaker=breaker)
+            locks = LockJudge(client, settings, began_anew=await began_anew(parts.manifest, client))
+            await note_login(parts.manifest, is_open=True)
+            bundles = BundleKit(
+                reader=parts.reader,
+                budget=ByteBudget(settings.pool.budget_bytes),
+                cfg=settings.pool,
+                threads=threads,
+                guard=LoopGuard(),
+            )
+            try:
+                yield Engine(
+                    job_id=parts.job_id,
+                    spec=parts.spec,
+                    settings=settings,
+                    manifest=parts.manifest,
+                    client=client,
+                    clock=clock,
+                    emit=parts.emit,
+                    stop=parts.stop,
+                    lanes=lanes,
+                    keys=ExclusiveKeys(),
+                    retry=retry,
+                    breaker=breaker,
+                    sizer=sizer,
+                    cap=ByteCap(settings.pool.max_bytes, parts.stop),
+                    limiter=None if table.is_unlimited else RateLimiter(table, clock),
+                    reader=parts.reader,
+                    work=Workload(),
+                    locks=locks,
+                    bundles=bundles,
+                )
+            finally:
+                remember(settings, memory, sizer, lanes)
+    finally:
+        if client is not None and client.is_logged_out:
+            with anyio.move_on_after(SHIELD_S, shield=True):
+                await note_login(parts.manifest, is_open=False)

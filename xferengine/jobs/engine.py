@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from xferengine.errors import XferError
+from xferengine.jobs.locks import LockJudge
 from xferengine.jobs.rowlisting import RowListing
 from xferengine.jobs.spec import UploadSpec
 from xferengine.kit.clock import Clock
@@ -63,9 +64,8 @@ class Engine:
     reader: SourceReader
     bundles: BundleKit
     work: Workload
+    locks: LockJudge
     suspects: Suspects = field(default_factory=lambda: Suspects())
-    orders: dict[int, int] = field(default_factory=dict)
-    """Study id → number of the login under which its archiving was last ordered in this run."""
     rows: RowListing = field(init=False)
 
     def __post_init__(self) -> None:

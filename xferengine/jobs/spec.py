@@ -51,7 +51,7 @@ class UploadSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     since: str = ""
     """Only studies whose StudyDate is this day (YYYY-MM-DD) or later."""
     accept_overwrite: bool = False
-    """The person agreed that a project with prearchive code 5 replaces files."""
+    """The person agreed that a project with prearchive code 5 replaces files, or that two studies share a session."""
 
     def identity(self) -> str:
         """Return 32 hex digits that are equal for equal endpoints, selection, mapping and destination."""

@@ -117,6 +117,7 @@ class StudyRun:
                 if engine.spec.overwrite == "none":
                     raise StudyStopped(exists_already(study), refused=True)
                 _same_subject(existing, study)
+                _same_study(engine, existing, study)
                 await engine.manifest.write(
                     lambda con: studies.update(con, study.id, accession=existing.accession, archive_uri=existing.uri)
                 )
@@ -159,3 +160,15 @@ def _same_subject(existing: ExperimentInfo, study: StudyRow) -> None:
     if existing.subject_label and existing.subject_label.casefold() != study.subject.casefold():
         text = "the archived session of this label belongs to another subject: choose another --subject or --session"
         raise StudyStopped(Conflict(text), refused=True)
+
+
+def _same_study(engine: Engine, existing: ExperimentInfo, study: StudyRow) -> None:
+    """``delete`` makes the server merge whatever it gets: another study under the same label needs a person's word."""
+    if engine.spec.overwrite != "delete" or engine.spec.accept_overwrite:
+        return
+    if existing.uid and existing.uid != study.study_uid:
+        raise StudyStopped(
+            Conflict("the archived session of this label is of another study: choose another label, or say with"
+                     " --accept-overwrite that both belong together"),
+            refused=True,
+        )  # fmt: skip

@@ -90,10 +90,10 @@ class Archiver:
         engine = self._engine
         overwrite = "delete" if engine.spec.overwrite == "delete" else None
         listener = "" if engine.spec.wait else f"{engine.source}-{self._id}"
-        engine.orders[self._id] = engine.client.stats.logins
         async with engine.lanes.commit.slot() as slot:
             try:
-                await engine.client.archive.archive(row_ref(study), overwrite, listener=listener)
+                with engine.locks.order(self._id, renew=True):
+                    await engine.client.archive.archive(row_ref(study), overwrite, listener=listener)
             except RemoteError as error:
                 if error.disposition not in {Disposition.RETRY, Disposition.LOOK}:
                     raise
@@ -127,7 +127,7 @@ class Archiver:
                 if orders > ORDERS:
                     raise StudyStopped(await self._refusal(study, ref, row.status))
                 await self._order(study)
-            elif stage_of(row) is Stage.BUSY and busy_s > self._patience_s():
+            elif stage_of(row) is Stage.BUSY and busy_s > engine.locks.patience_s(self._id):
                 await self._break_lock(ref)
                 busy_s = 0.0
             engine.check_feeding()
@@ -135,17 +135,6 @@ class Archiver:
             waited, busy_s = waited + pause, busy_s + pause
             pause = min(pause * 1.5, 20 * poll_s)
         raise StudyStopped(ServerFault("archiving did not end in time; the server may still be working on it"))
-
-    def _patience_s(self) -> float:
-        """How long a row may stay busy: archiving takes its time, but not in a server that has begun anew since.
-
-        Its sessions end with a server, so a login that had to be renewed after the order tells of a restart; queue and
-        locks of before are without a worker then (IMP 2.3, 3.4).
-        """
-        engine = self._engine
-        logins = engine.client.stats.logins
-        restarted = engine.orders.get(self._id, logins) != logins
-        return 40 * engine.settings.retry.poll_s if restarted else engine.settings.timeouts.think_commit_s
 
     async def _break_lock(self, ref: RowRef) -> None:
         """Have the session built again whatever its lock says; READY then, it is ordered once more (IMP 4.4)."""

@@ -20,7 +20,7 @@ from xferengine.errors import (
     XferError,
 )
 from xferengine.jobs.engine import Engine, StudyStopped
-from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
+from xferengine.jobs.rows import Stage, find_row, row_ref, row_status, stage_of
 from xferengine.jobs.study_send import Sender
 from xferengine.kit.fanout import side_by_side, windows
 from xferengine.manifest import evidence, studies, units
@@ -71,6 +71,12 @@ class Closer:
         return self._engine.manifest.peek(lambda con: studies.get(con, self._id))
 
     async def _all_refused(self) -> XferError:
+        """Nothing of the study is kept; a row of ours that was left behind is reported with it."""
+        row = await find_row(self._engine, self._get())
+        if row is not None and row.source == self._engine.source:
+            await self._engine.manifest.write(
+                lambda con: studies.update(con, self._id, row_uri=row.ref.uri, owned=True)
+            )
         count = await self._engine.manifest.write(lambda con: evidence.refuse_unseen(con, self._id))
         if not count:
             return Rejected("the server stored none of its files; each of them is named")
@@ -84,15 +90,19 @@ class Closer:
         pause = engine.settings.retry.settle_s
         if not study.settled:
             await engine.clock.sleep(pause)
-        waited, attempt = 0.0, 0
-        while waited < engine.settings.timeouts.think_commit_s:
+        waited, busy_s, attempt = 0.0, 0.0, 0
+        while waited < engine.settings.timeouts.think_commit_s * 2:
             attempt += 1
-            await self._order_build(ref, attempt)
+            is_stale = busy_s > engine.locks.patience_s(self._id)
+            refusal = await self._order_build(ref, break_lock=is_stale)
+            busy_s = 0.0 if is_stale else busy_s
             row = await row_status(engine, ref)
             if row is None:
                 raise StudyStopped(
                     Conflict("its prearchive session is gone: someone else archived, moved or deleted it")
                 )
+            if refusal is not None:
+                raise StudyStopped(refusal)
             stage = stage_of(row)
             if stage is Stage.READY:
                 await engine.manifest.write(
@@ -102,26 +112,34 @@ class Closer:
             if stage is Stage.ERROR and attempt > 1:
                 raise StudyStopped(await self._reason(ref, "the server could not build the session"))
             await engine.clock.sleep(pause)
-            waited += pause
+            waited, busy_s = waited + pause, busy_s + pause
             pause = min(pause * 1.5, 8 * engine.settings.retry.settle_s)
             engine.check_feeding()
         raise StudyStopped(ServerFault("the prearchive session stays busy: build was asked for again and again"))
 
-    async def _order_build(self, ref: RowRef, attempt: int) -> None:
-        """Ask for a build; a lost or refused answer is no finding, the row's status is looked at afterwards."""
+    async def _order_build(self, ref: RowRef, *, break_lock: bool) -> NotFound | None:
+        """Ask for a build; a lost or refused answer is no finding, the row's status is looked at afterwards.
+
+        Returns:
+            A 404, which is one when the row is still there.
+        """
         engine = self._engine
         async with engine.lanes.commit.slot() as slot:
             try:
-                if attempt % 8 == 0:
-                    # A lock that outlives its worker (a restarted server) yields only to this (IMP 4.4).
+                if break_lock:
                     await engine.client.prearchive.rebuild([ref], override_lock=True)
                 else:
-                    await engine.client.prearchive.build(ref)
+                    with engine.locks.order(self._id):
+                        await engine.client.prearchive.build(ref)
+            except NotFound as error:
+                slot.failed(error)
+                return error
             except RemoteError as error:
-                if error.disposition not in {Disposition.RETRY, Disposition.LOOK} and not isinstance(error, NotFound):
+                if error.disposition not in {Disposition.RETRY, Disposition.LOOK}:
                     raise
                 slot.failed(error)
                 engine.emit(Notice(level="info", text=f"build: {error.kind}, looking at the row"))
+        return None
 
     async def _reason(self, ref: RowRef, what: str) -> XferError:
         log = await self._engine.client.prearchive.last_log(ref)
@@ -185,7 +203,7 @@ class Closer:
         if missing or damaged:
             self._engine.emit(
                 Notice(level="warning", text=f"study {study.study_uid}: {missing} files missing and {damaged} to be"
-                       f" replaced in the prearchive (round {study.round + 1} of {ROUNDS})")
+                       f" replaced in the prearchive (round {min(study.round + 1, ROUNDS)} of {ROUNDS})")
             )  # fmt: skip
         if rewritten and study.round == 0:
             self._engine.emit(

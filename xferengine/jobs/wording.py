@@ -74,7 +74,7 @@ def headline(summary: Summary) -> str:
         case "done":
             return f"Done: {sessions} ready in the prearchive."
         case "done-unverified":
-            return f"Done: {sessions} sent; not every instance was verified."
+            return f"Done: {sessions}; the content of some instances is not proven."
         case "sent":
             return f"Sent: {sessions}; the server still works on them and nothing was verified yet."
         case "incomplete":

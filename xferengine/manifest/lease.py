@@ -19,6 +19,10 @@ STALE_S = 90.0
 """A lease of another host without a heartbeat for so long belongs to a dead run."""
 
 
+LAST_BEAT = "last_beat"
+"""Key of the last sign of life of the run before this one, seconds since the epoch."""
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Who runs the job: for the message, and for hosts that share a state folder without working OS locks."""
 
@@ -74,6 +78,7 @@ def take(con: sqlite3.Connection, now: float | None = None) -> None:
         old = msgspec.json.decode(row[0], type=Lease)
         if old.host != socket.gethostname() and abs(now - old.beat) < STALE_S:
             raise LockedByOther(f"host {old.host} (process {old.pid}) is working on this job")
+        _keep(con, old.beat)
     beat(con, now)
 
 
@@ -83,6 +88,11 @@ def beat(con: sqlite3.Connection, now: float | None = None) -> None:
     con.execute("INSERT OR REPLACE INTO meta VALUES ('lease', ?)", (msgspec.json.encode(lease).decode(),))
 
 
+def _keep(con: sqlite3.Connection, beat: float) -> None:
+    con.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (LAST_BEAT, str(beat)))
+
+
 def drop(con: sqlite3.Connection) -> None:
     """Remove the lease row at a clean end."""
+    _keep(con, time.time())
     con.execute("DELETE FROM meta WHERE key='lease'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from xferengine.manifest.units import resent_bytes
 from xferengine.model.dicom import ProblemKind, ScanProblem
 from xferengine.model.events import Failure, Totals
 
@@ -51,7 +52,6 @@ def totals(con: sqlite3.Connection) -> Totals:
     ).fetchone()[0]
     extras = con.execute("SELECT count(*) FROM other WHERE state='failed'").fetchone()[0]
     failed_studies = con.execute("SELECT count(*) FROM study WHERE state IN ('failed','refused')").fetchone()[0]
-    resent = con.execute("SELECT coalesce(sum(bytes_sent),0) FROM attempt WHERE outcome!='done'").fetchone()[0]
     return Totals(
         experiments=con.execute("SELECT count(*) FROM study").fetchone()[0],
         units=con.execute("SELECT count(*) FROM unit WHERE state='done'").fetchone()[0],
@@ -61,7 +61,7 @@ def totals(con: sqlite3.Connection) -> Totals:
         skipped=number("duplicate", "present"),
         failed=number("failed") + extras + study_files + count(con, "problem") + failed_studies,
         refused=number("refused"),
-        bytes_resent=resent,
+        bytes_resent=resent_bytes(con),
     )
 
 

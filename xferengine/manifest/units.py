@@ -11,6 +11,9 @@ import msgspec
 from xferengine.manifest.rows import FileRow, UnitRow, file_row
 from xferengine.model.states import FileState, UnitState
 
+REPLANNED = "replanned_bytes"
+"""Key of the bytes of files that were answered for and had to be sent again."""
+
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -131,16 +134,18 @@ def recover(con: sqlite3.Connection, study: int | None = None) -> int:
 def resend(con: sqlite3.Connection, study_id: int, ids: list[int] | None) -> int:
     """Plan files again that were sent (``None``: all that were sent and never seen); return how many."""
     if ids is None:
-        cursor = con.execute(
-            "UPDATE file SET state='planned', unit_id=NULL WHERE study_id=? AND state='sent'", (study_id,)
-        )
-        count = cursor.rowcount
-    else:
-        con.executemany("UPDATE file SET state='planned', unit_id=NULL WHERE id=?", [(i,) for i in ids])
-        count = len(ids)
-    if count:
+        ids = [r[0] for r in con.execute("SELECT id FROM file WHERE study_id=? AND state='sent'", (study_id,))]
+    size = 0
+    for file_id in ids:
+        size += con.execute("SELECT size FROM file WHERE id=?", (file_id,)).fetchone()[0]
+        con.execute("UPDATE file SET state='planned', unit_id=NULL WHERE id=?", (file_id,))
+    if ids:
         con.execute("UPDATE study SET resent=1 WHERE id=?", (study_id,))
-    return count
+        con.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value=value+excluded.value",
+            (REPLANNED, size),
+        )
+    return len(ids)
 
 
 def has_unsent(con: sqlite3.Connection, study_id: int) -> bool:
@@ -150,5 +155,9 @@ def has_unsent(con: sqlite3.Connection, study_id: int) -> bool:
 
 
 def resent_bytes(con: sqlite3.Connection) -> int:
-    """Return body bytes of attempts that did not end in success, over all runs of the job."""
-    return con.execute("SELECT coalesce(sum(bytes_sent),0) FROM attempt WHERE outcome NOT IN ('done')").fetchone()[0]
+    """Return bytes that were sent in vain or more than once, over all runs; lost answers count only if sent again."""
+    vain = con.execute(
+        "SELECT coalesce(sum(bytes_sent),0) FROM attempt WHERE outcome NOT IN ('done','ambiguous')"
+    ).fetchone()[0]
+    row = con.execute("SELECT value FROM meta WHERE key=?", (REPLANNED,)).fetchone()
+    return vain + (0 if row is None else int(row[0]))

@@ -84,6 +84,11 @@ class XnatClient:
         return self._login.user
 
     @property
+    def is_logged_out(self) -> bool:
+        """Whether the server has ended our login (true only after the client was closed)."""
+        return not self._transport.cookie
+
+    @property
     def stats(self) -> ClientStats:
         """Counters since the client was opened."""
         wire = self._transport

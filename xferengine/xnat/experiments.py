@@ -12,7 +12,7 @@ from xferengine.xnat import wire
 from xferengine.xnat.transport import Call, Request
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
-_COLUMNS = "ID,label,project,subject_label,xsiType,URI"
+_COLUMNS = "ID,label,project,subject_label,xsiType,UID,URI"
 
 
 class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     subject_label: str
     xsi_type: str
+    uid: str = ""
+    """StudyInstanceUID, where the server tells."""
 
     def __repr__(self) -> str:
         return f"ExperimentInfo({self.accession})"
@@ -118,4 +120,5 @@ def _info(row: wire.Row) -> ExperimentInfo | None:
         project=wire.cell(row, "project"),
         subject_label=wire.cell(row, "subject_label"),
         xsi_type=wire.cell(row, "xsiType"),
+        uid=wire.cell(row, "UID"),
     )

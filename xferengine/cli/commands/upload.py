@@ -78,7 +78,11 @@ ROW_HELP = (
     help="Run exactly this plan (made with --plan-out); PATH and -P are taken from it.",
 )
 @click.option("--allow-refused", is_flag=True, help="Instances that a server filter drops are no failure.")
-@click.option("--accept-overwrite", is_flag=True, help="Agree that the project replaces files by itself (code 5).")
+@click.option(
+    "--accept-overwrite",
+    is_flag=True,
+    help="Agree that a project replaces files by itself (code 5), or that two studies share a session.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask before sending.")
 @common(SERVER, SELECTION, LIMITS)
 def upload(request: Request, **options: Any) -> int:  # fmt: skip
