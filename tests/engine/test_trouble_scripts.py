@@ -67,7 +67,7 @@ async def test_rewritten_headers_are_verified_by_uid(tmp_path: Path, bundles: in
         assert (summary.state, summary.exit_code, summary.totals.verified) == ("done", 0, len(cohort)), summary
         assert {line.verified_by for line in job.report.studies} == {"uid"}
         assert summary.totals.bytes_resent == 0
-        assert any(isinstance(e, Notice) and "rewrote headers" in e.text for e in job.events)
+        assert any(isinstance(e, Notice) and "rewrites headers" in e.text for e in job.events)
         assert stored(emulator) == uids_of(cohort)
 
 

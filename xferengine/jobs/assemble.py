@@ -68,7 +68,7 @@ async def open_engine(parts: Parts) -> AsyncIterator[Engine]:
             sizer = sizer_of(settings, memory)
             lanes = Lanes(pool_of(settings, memory), clock=clock, emit=parts.emit, breaker=breaker)
             locks = LockJudge(client, settings, began_anew=await began_anew(parts.manifest, client))
-            await note_login(parts.manifest, is_open=True)
+            await note_login(parts.manifest, client.login_id)
             bundles = BundleKit(
                 reader=parts.reader,
                 budget=ByteBudget(settings.pool.budget_bytes),
@@ -101,6 +101,6 @@ async def open_engine(parts: Parts) -> AsyncIterator[Engine]:
             finally:
                 remember(settings, memory, sizer, lanes)
     finally:
-        if client is not None and client.is_logged_out:
+        if client is not None:
             with anyio.move_on_after(SHIELD_S, shield=True):
-                await note_login(parts.manifest, is_open=False)
+                await note_login(parts.manifest, client.login_id)

@@ -11,7 +11,7 @@ from xferengine.jobs.spec import UploadSpec
 from xferengine.kit.clock import Clock
 from xferengine.kit.ratelimit import RateLimiter
 from xferengine.manifest.store import Manifest
-from xferengine.model.events import Emit
+from xferengine.model.events import Emit, Notice
 from xferengine.schedule.breaker import Breaker
 from xferengine.schedule.keys import ExclusiveKeys
 from xferengine.schedule.lanes import Lanes
@@ -66,6 +66,7 @@ class Engine:
     work: Workload
     locks: LockJudge
     suspects: Suspects = field(default_factory=lambda: Suspects())
+    told: set[str] = field(default_factory=set)
     rows: RowListing = field(init=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +77,12 @@ class Engine:
     def source(self) -> str:
         """Value of SOURCE on every row this job makes: never ``uploader`` (IMP 1.3)."""
         return f"xferengine-{self.job_id}"
+
+    def tell_once(self, key: str, notice: Notice) -> None:
+        """Emit a notice that is as true of the next study: a person reads it once."""
+        if key not in self.told:
+            self.told.add(key)
+            self.emit(notice)
 
     def check_feeding(self) -> None:
         """Raise ``Drained`` when no new work may begin."""

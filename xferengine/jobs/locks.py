@@ -66,17 +66,18 @@ class LockJudge:
 
 async def began_anew(manifest: Manifest, client: XnatClient) -> bool:
     """Tell whether the server was surely restarted since the last run: that run's login was left open (it was killed,
-    or the server did not answer its logout), should still be there, and the server counts only ours."""
-    flag, beat = await manifest.read(_last_login)
-    if not flag or time.time() - beat > LIVES_S:
+    or the server did not answer its logout), should still be there, and is gone."""
+    login_id, beat = await manifest.read(_last_login)
+    if not login_id or time.time() - beat > LIVES_S:
         return False
-    return await client.site.login_count(client.user) == 1
+    return await client.has_ended(login_id)
 
 
-def _last_login(con: sqlite3.Connection) -> tuple[bool, float]:
-    return bool(overview.get_meta(con, OPEN_LOGIN)), float(overview.get_meta(con, lease.LAST_BEAT, "0"))
+def _last_login(con: sqlite3.Connection) -> tuple[str, float]:
+    return overview.get_meta(con, OPEN_LOGIN), float(overview.get_meta(con, lease.LAST_BEAT, "0"))
 
 
-async def note_login(manifest: Manifest, *, is_open: bool) -> None:
-    """Write that a login of ours is open on the server, or that it was ended."""
-    await manifest.write(lambda con: overview.set_meta(con, OPEN_LOGIN, "1" if is_open else ""))
+async def note_login(manifest: Manifest, login_id: str) -> None:
+    """Keep the id of our open login (the manifest is readable for its owner only), or forget it when it has ended."""
+    if manifest.peek(lambda con: overview.get_meta(con, OPEN_LOGIN)) != login_id:
+        await manifest.write(lambda con: overview.set_meta(con, OPEN_LOGIN, login_id))

@@ -16,6 +16,7 @@ from xferengine.errors import (
     XferError,
 )
 from xferengine.jobs.engine import Engine, StudyStopped
+from xferengine.jobs.locks import note_login
 from xferengine.jobs.rows import Stage, row_ref, row_status, stage_of
 from xferengine.kit.fanout import side_by_side, windows
 from xferengine.manifest import evidence, studies
@@ -90,6 +91,7 @@ class Archiver:
         engine = self._engine
         overwrite = "delete" if engine.spec.overwrite == "delete" else None
         listener = "" if engine.spec.wait else f"{engine.source}-{self._id}"
+        await note_login(engine.manifest, engine.client.login_id)
         async with engine.lanes.commit.slot() as slot:
             try:
                 with engine.locks.order(self._id, renew=True):

@@ -205,10 +205,9 @@ class Closer:
                 Notice(level="warning", text=f"study {study.study_uid}: {missing} files missing and {damaged} to be"
                        f" replaced in the prearchive (round {min(study.round + 1, ROUNDS)} of {ROUNDS})")
             )  # fmt: skip
-        if rewritten and study.round == 0:
-            self._engine.emit(
-                Notice(level="info", text=f"study {study.study_uid}: the server rewrote headers of {rewritten} files")
-            )
+        if rewritten:
+            text = "the server rewrites headers of what it stores (site script): sizes differ, UIDs are compared"
+            self._engine.tell_once("rewritten", Notice(level="info", text=text))
         return bool(missing or damaged)
 
     async def _finish(self) -> StudyRow:

@@ -84,9 +84,13 @@ class XnatClient:
         return self._login.user
 
     @property
-    def is_logged_out(self) -> bool:
-        """Whether the server has ended our login (true only after the client was closed)."""
-        return not self._transport.cookie
+    def login_id(self) -> str:
+        """Id of the open login (a secret: whoever has it is us); empty after a logout that the server answered."""
+        return self._transport.cookie
+
+    async def has_ended(self, login_id: str) -> bool:
+        """Tell whether an earlier login of this account is surely gone from the server."""
+        return await self._login.has_ended(login_id)
 
     @property
     def stats(self) -> ClientStats:

@@ -99,6 +99,16 @@ class Login:
             return name
         return ""
 
+    async def has_ended(self, login_id: str) -> bool:
+        """Tell whether another login of this account, known by its id, is surely gone from the server."""
+        try:
+            await self._who(login_id)
+        except LoginExpired:
+            return True
+        except RemoteError:
+            return False
+        return False
+
     async def confirm(self, sent: str, offered: str) -> None:
         """Find out what a new login id means that came with an answer to a request of login id ``sent``.
 

@@ -28,13 +28,3 @@ class Site:
         """Return the name of the logged-in account."""
         request = Request(method="GET", segments=("xapi", "users", "username"))
         return (await self._call(request)).text.strip()
-
-    async def login_count(self, user: str) -> int | None:
-        """Return how many logins of ``user`` are open, ours included; None when the server does not tell (FIL 5)."""
-        request = Request(method="GET", segments=("data", "user", user, "sessions"))
-        try:
-            counts = msgspec.json.decode((await self._call(request)).body)
-        except (NotFound, AccessDenied, Rejected, ServerFault, ProtocolViolation, ValueError, RecursionError):
-            return None
-        count = counts.get(user) if isinstance(counts, dict) else None
-        return int(count) if isinstance(count, int | str) and str(count).isdigit() else None

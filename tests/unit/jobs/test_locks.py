@@ -66,7 +66,7 @@ async def test_both_sides_died_while_archiving_and_the_resumed_run_frees_the_row
         port = emulator.port
     async with open_manifest(tmp_path / "state" / "jobs" / first.job) as manifest:
         # A killed client: it said no goodbye either.
-        await note_login(manifest, is_open=True)
+        await note_login(manifest, "A" * 32)
         await manifest.write(lambda con: con.execute("UPDATE study SET state='archiving', ordered=1"))
     async with open_emulator(on_port(config, port)) as emulator:
         job.emulator = emulator
