@@ -115,7 +115,8 @@ def dissolve(con: sqlite3.Connection, unit: UnitRow) -> None:
 def recover(con: sqlite3.Connection, study: int | None = None) -> int:
     """Units that a dead run (of one study, or of all) had leased go back; return how many.
 
-    Their bytes may be on the server, whole or torn, so the study counts as sent more than once.
+    Their bytes may be on the server, whole or torn, so the study counts as sent more than once. How many had left
+    died with the run: each unit counts whole.
     """
     rows = con.execute(
         "SELECT id, study_id FROM unit WHERE state='leased' AND (? IS NULL OR study_id=?)", (study, study)
@@ -123,7 +124,9 @@ def recover(con: sqlite3.Connection, study: int | None = None) -> int:
     ids = [(row["id"], row["study_id"]) for row in rows]
     for unit_id, study_id in ids:
         con.execute(
-            "UPDATE attempt SET outcome='interrupted', ended=? WHERE unit_id=? AND outcome='leased'", (_now(), unit_id)
+            "UPDATE attempt SET outcome='interrupted', ended=?, bytes_sent=(SELECT bytes FROM unit WHERE id=?)"
+            " WHERE unit_id=? AND outcome='leased'",
+            (_now(), unit_id, unit_id),
         )
         con.execute("UPDATE unit SET state='failed' WHERE id=?", (unit_id,))
         con.execute("UPDATE file SET unit_id=NULL WHERE unit_id=? AND state='planned'", (unit_id,))

@@ -60,6 +60,7 @@ def test_a_leased_unit_of_a_dead_run_goes_back_and_counts_as_sent_more_than_once
     con = filled(4)
     assert units.form(con, 1, 10_000, 2) is not None
     assert units.recover(con) == 1
+    assert units.resent_bytes(con) == 200
     study = studies.get(con, 1)
     assert study.resent
     assert not study.settled
