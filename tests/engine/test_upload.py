@@ -8,6 +8,8 @@ from engine_kit import SMALL, Job, all_uids, archived, make_cohort, settings_for
 
 from xferengine.emulator.config import EmulatorConfig
 from xferengine.emulator.server import open_emulator
+from xferengine.jobs.plan import PlanView, RunOptions
+from xferengine.jobs.runner import run_job
 from xferengine.model.events import PlanReady, UnitDone
 
 
@@ -34,3 +36,21 @@ async def test_the_same_command_again_sends_nothing(tmp_path: Path) -> None:
         summary = await job.run()
         assert (summary.state, summary.exit_code) == ("done", 0)
         assert emulator.bytes_in == before
+
+
+async def test_a_session_that_somebody_removed_since_is_named_and_not_quietly_sent_again(tmp_path: Path) -> None:
+    make_cohort(tmp_path / "in", SMALL)
+    plans: list[PlanView] = []
+
+    async def look(plan: PlanView) -> bool:
+        plans.append(plan)
+        return True
+
+    async with open_emulator(EmulatorConfig(projects=("P",))) as emulator:
+        settings = settings_for(emulator, tmp_path / "state")
+        port, spec = emulator.port, spec_for(emulator, tmp_path / "in")
+        assert (await Job(emulator, spec, settings).run()).exit_code == 0
+    async with open_emulator(EmulatorConfig(projects=("P",), port=port)) as emulator:
+        report = await run_job(spec, settings, confirm=look, options=RunOptions(dry_run=True))
+    assert report.summary.exit_code == 0
+    assert "3 sessions that this job archived are no longer in project P" in plans[0].notes[0]

@@ -55,8 +55,19 @@ class Preflight:
             async with engine.lanes.listing.slot():
                 listing = await engine.client.experiments.list_experiments(project)
             experiments = {info.label.casefold(): info for info in listing}
+            await self._tell_of_gone(project, {info.accession for info in listing})
         rows = await engine.rows.rows(project)
         await self._refuse_taken(project, experiments, rows)
+
+    async def _tell_of_gone(self, project: str, accessions: set[str]) -> None:
+        """Sessions that an earlier run verified and somebody removed since are named, not quietly sent again."""
+        archived = await self._engine.manifest.read(lambda con: studies.archived(con, project))
+        gone = sum(accession not in accessions for accession in archived)
+        if gone:
+            self.notes.append(
+                f"{gone} sessions that this job archived are no longer in project {project}; they are not sent again"
+                f" (xferengine jobs rm {self._engine.job_id} forgets them)"
+            )
 
     async def _refuse_taken(
         self, project: str, experiments: dict[str, ExperimentInfo], rows: tuple[PrearcRow, ...]

@@ -27,7 +27,7 @@ from xferengine.kit.threads import run_blocking
 from xferengine.manifest import overview, studies, units
 from xferengine.manifest.catalogue import Catalogue, JobRow, open_catalogue
 from xferengine.manifest.store import Manifest, open_manifest
-from xferengine.model.events import Emit, Failure, JobStarted, PlanReady, Summary, ignore
+from xferengine.model.events import Emit, Failure, JobStarted, Notice, PlanReady, Summary, ignore
 from xferengine.schedule.stop import StopKind, StopReason, StopSignal, watch_until
 from xferengine.settings.slices import Settings
 from xferengine.store.reader import SourceReader
@@ -191,6 +191,8 @@ class _Run:
     async def _ask(self, confirm: Confirm | None, view: PlanView) -> bool:
         """Show the plan and ask; a signal ends the asking too."""
         if confirm is None or not (view.totals.experiments or self._options.dry_run):
+            for note in view.notes:
+                self._emit(Notice(level="warning", text=note))
             return True
         agreed = True
         async with anyio.create_task_group() as tg:

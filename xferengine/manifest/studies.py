@@ -157,6 +157,12 @@ def file_counts(con: sqlite3.Connection, study_id: int) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def archived(con: sqlite3.Connection, project: str) -> list[str]:
+    """Return accession ids of a project's sessions that this job archived and verified."""
+    query = "SELECT accession FROM study WHERE project=? AND accession!='' AND state IN ('verified','unverified')"
+    return [row[0] for row in con.execute(query, (project,))]
+
+
 def iter_all(con: sqlite3.Connection) -> Iterator[StudyRow]:
     """Walk over all studies in the order of their labels, in bounded memory."""
     for row in con.execute("SELECT * FROM study ORDER BY project, subject, session, id"):
