@@ -14,7 +14,7 @@ strings or patient labels: they name files, study UIDs and ids.
     │  ├─ AccessDenied · NotFound · Conflict · ProtocolViolation · Rejected  SKIP
     │  └─ Ambiguous                                                          LOOK   (the work may have happened)
     ├─ IntegrityError ─ SizeMismatch · DigestMismatch                        RESTART
-    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput · LabelClash · DuplicateInstance  SKIP
+    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput ─ UnusableLabel · LabelClash · DuplicateInstance  SKIP
     │             └ DiskFull                                                 FATAL
     └─ ManifestError ─ ManifestCorrupt · UnknownVersion                      FATAL
 """
@@ -210,6 +210,10 @@ class UnsafePath(LocalError):
 
 class BadInput(LocalError):
     """A file or folder that cannot be used; the message says why."""
+
+
+class UnusableLabel(BadInput):
+    """A label that XNAT would change or refuse, or that cannot be made for a study."""
 
 
 class LabelClash(LocalError):

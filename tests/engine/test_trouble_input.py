@@ -254,7 +254,7 @@ async def test_an_unusable_label_is_refused_not_changed(tmp_path: Path, patient:
         summary = await job.run()
         assert (summary.state, summary.exit_code) == ("incomplete", 3)
         found = failure(summary, cohort[0].study_uid)
-        assert found.error == "BadInput"
+        assert found.error == "UnusableLabel"
         assert "session label" in found.detail
         assert stored(emulator) == uids_of(of_study(cohort, 1))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from xferengine.errors import BadInput, SettingsError
+from xferengine.errors import SettingsError, UnusableLabel
 
 MAX_LABEL = 64
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -27,10 +27,10 @@ def check_label(label: str, what: str) -> str:
     """Return a label that a person wrote, unchanged.
 
     Raises:
-        BadInput: XNAT would change or refuse it.
+        UnusableLabel: XNAT would change or refuse it.
     """
     if not _SAFE.match(label):
-        raise BadInput(
+        raise UnusableLabel(
             f"the {what} label has {len(label)} characters or some outside A-Z a-z 0-9 _ - (at most {MAX_LABEL}):"
             " XNAT would change or refuse it"
         )
@@ -77,7 +77,7 @@ class Template:
             fields: every distinct value of the study's files, by keyword.
 
         Raises:
-            BadInput: a needed field differs within the study, or the label is empty or too long.
+            UnusableLabel: a needed field differs within the study, or the label is empty or too long.
         """
 
         def safe(match: re.Match[str]) -> str:
@@ -88,9 +88,9 @@ class Template:
 
         label = _FIELD.sub(safe, self.text).strip("_")
         if not label:
-            raise BadInput(f"the {self.what} label is empty: the study has none of the fields of {self.text!r}")
+            raise UnusableLabel(f"the {self.what} label is empty: the study has none of the fields of {self.text!r}")
         if len(label) > MAX_LABEL:
-            raise BadInput(f"the {self.what} label made by {self.text!r} is longer than {MAX_LABEL} characters")
+            raise UnusableLabel(f"the {self.what} label made by {self.text!r} is longer than {MAX_LABEL} characters")
         return label, _FIELD.sub(raw, self.text)
 
     def _value(self, field: str, study_uid: str, fields: dict[str, list[str]]) -> str:
@@ -111,7 +111,7 @@ class Template:
             return values[0]
         if keyword == "Modality":
             return min(values, key=lambda v: (MODALITY_ORDER.index(v) if v in MODALITY_ORDER else 99, v))
-        raise BadInput(
+        raise UnusableLabel(
             f"{keyword} has {len(values)} values within the study, so the {self.what} template cannot use it;"
             " name the session with --map"
         )

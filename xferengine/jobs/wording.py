@@ -11,7 +11,7 @@ from xferengine.model.events import Failure, Summary
 WHAT_TO_DO: dict[str, str] = {
     "Conflict": "something of that name or study is on the server already: see --overwrite and --existing-row",
     "AccessDenied": "ask the project's owner for the right to upload",
-    "BadInput": "give the session another label (--session, --subject or --map)",
+    "UnusableLabel": "give the session another label (--session, --subject or --map)",
     "LabelClash": "use another --session or --subject template, or --map",
     "DuplicateInstance": "keep the right one of these files and run the same command again",
     "SourceChanged": "wait until nothing writes to the folder, then retry",
@@ -67,6 +67,8 @@ def headline(summary: Summary) -> str:
     totals = summary.totals
     sessions = count_text(totals.experiments, "session")
     if summary.failures and not summary.failures[0].ref:
+        if not totals.files:
+            return "Nothing was sent."
         return "Stopped before the end; what was done so far is kept."
     match summary.state:
         case "done" if totals.verified or not totals.files:
@@ -101,7 +103,7 @@ def summary_lines(summary: Summary) -> list[str]:
     shown = [(name, count_text(count, noun), note) for name, count, noun, note in rows if count]
     sent = f"{count_text(totals.files, 'file')}, {size_text(totals.bytes)} in {duration_text(summary.seconds)}"
     if totals.bytes_resent:
-        sent += f" ({size_text(totals.bytes_resent)} sent twice)"
+        sent += f" ({size_text(totals.bytes_resent)} more in vain)"
     lines = [headline(summary), "", f"  {'transferred':<18} {sent}"]
     return lines + [f"  {name:<18} {count:<18} {note}".rstrip() for name, count, note in shown]
 

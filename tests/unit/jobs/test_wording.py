@@ -1,5 +1,6 @@
 """Words for sizes, times, counts and outcomes."""
 
+import msgspec
 import pytest
 
 from xferengine.jobs.wording import count_text, duration_text, failure_lines, headline, size_text, summary_lines
@@ -43,7 +44,7 @@ def test_what_is_not_verified_is_counted():
     assert "7 instances" in text
     assert "2 instances" in text
     assert "1 failure" in text
-    assert "5.0 kB sent twice" in text
+    assert "5.0 kB more in vain" in text
 
 
 def test_failures_tell_what_to_do_and_are_harmless():
@@ -65,7 +66,8 @@ def test_what_ended_the_job_is_not_counted_as_a_file():
     ended = Summary(
         job="a", verb="upload", state="failed", exit_code=7, seconds=1, totals=Totals(), failures=(refused,)
     )
-    assert headline(ended).startswith("Stopped before the end")
+    assert headline(ended) == "Nothing was sent."
+    assert headline(msgspec.structs.replace(ended, totals=Totals(files=3))).startswith("Stopped before the end")
     assert "0 failures" not in "\n".join(summary_lines(ended))
 
 
