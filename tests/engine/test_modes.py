@@ -139,7 +139,7 @@ async def test_dest_prearchive_ends_ready_also_where_the_project_archives_by_its
         assert stored(emulator) == []
         assert {row.status for row in emulator.world.rows.values()} == {"READY"}
         assert not emulator.world.experiments_of("P")
-        assert all(line.url.startswith("/data/prearchive/") for line in job.report.studies)
+        assert all(line.url.startswith(f"{emulator.url}/data/prearchive/") for line in job.report.studies)
 
 
 @pytest.mark.parametrize("code", [0, 4, 5])

@@ -180,7 +180,7 @@ async def test_a_conflict_at_archive_time_leaves_the_session_in_the_prearchive_a
         assert in_prearchive(emulator) == uids_of(taken)
         assert stored(emulator) == uids_of(of_study(cohort, 1))
         (line,) = [line for line in job.report.studies if line.study_uid == taken[0].study_uid]
-        assert line.url.startswith("/data/prearchive/projects/P/")
+        assert line.url.startswith(f"{emulator.url}/data/prearchive/projects/P/")
         again = await job.run(resume_job=summary.job)
         assert again.exit_code == 3
         before = imports(emulator)

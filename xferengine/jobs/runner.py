@@ -20,7 +20,7 @@ from xferengine.jobs.preflight import Preflight
 from xferengine.jobs.report import write_reports
 from xferengine.jobs.spec import JobReport, UploadSpec
 from xferengine.jobs.stopping import cancel_after_grace, cancel_on_hard, cancel_on_stop, listen
-from xferengine.jobs.studyreport import iter_study_reports
+from xferengine.jobs.studyreport import SERVER, iter_study_reports
 from xferengine.jobs.upload import UploadRun
 from xferengine.kit.clock import Clock, SystemClock
 from xferengine.kit.threads import run_blocking
@@ -135,6 +135,7 @@ class _Run:
     async def _work(self, confirm: Confirm | None, *, fresh: bool) -> None:
         spec_json = msgspec.json.encode(self._spec).decode()
         await self._manifest.write(lambda con: overview.set_meta(con, "spec", spec_json))
+        await self._manifest.write(lambda con: overview.set_meta(con, SERVER, self._settings.server.url))
         await self._manifest.write(units.recover)
         if self._options.retry or not self._options.resume_job:
             await self._manifest.write(lambda con: studies.reopen(con, refused=True))

@@ -84,7 +84,7 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     session: str
     state: str
     url: str
-    """Of the archived experiment, or of the prearchive row; empty when nothing is there."""
+    """Full URL of the archived experiment, or of the prearchive row; empty when nothing is there."""
     files: int
     bytes: int
     sent: int

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xferengine.jobs.spec import StudyReport
-from xferengine.manifest import studies
+from xferengine.manifest import overview, studies
 from xferengine.manifest.rows import StudyRow
 from xferengine.manifest.schema import connect, mapped
 from xferengine.model.states import StudyState
+
+SERVER = "server"
+"""Key of the server's URL: a report names places in full."""
 
 
 def iter_study_reports(folder: Path) -> Iterator[StudyReport]:
@@ -19,13 +22,15 @@ def iter_study_reports(folder: Path) -> Iterator[StudyReport]:
     con = connect(path, readonly=True)
     try:
         with mapped(path):
+            base = overview.get_meta(con, SERVER).rstrip("/")
             for study in studies.iter_all(con):
-                yield _line(con, study)
+                yield _line(con, study, base)
     finally:
         con.close()
 
 
-def _line(con: sqlite3.Connection, study: StudyRow) -> StudyReport:
+def _line(con: sqlite3.Connection, study: StudyRow, base: str) -> StudyReport:
+    place = study.archive_uri or study.row_uri
     counts = studies.file_counts(con, study.id)
 
     def number(*states: str) -> int:
@@ -38,7 +43,7 @@ def _line(con: sqlite3.Connection, study: StudyRow) -> StudyReport:
         subject=study.subject,
         session=study.session,
         state=str(study.state),
-        url=study.archive_uri or study.row_uri,
+        url=base + place if place else "",
         files=study.files,
         bytes=study.bytes,
         sent=number("sent", "stored", "verified"),
