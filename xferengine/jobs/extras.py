@@ -6,11 +6,10 @@ What lies beside several sessions, or beside none, is reported and not sent.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 
-from xferengine.errors import BadInput, SourceChanged, XferError
+from xferengine.errors import BadInput, XferError
 from xferengine.jobs.engine import Engine
 from xferengine.kit.threads import run_blocking
 from xferengine.manifest import extras as table
@@ -18,7 +17,7 @@ from xferengine.manifest.extras import ExtraFile
 from xferengine.manifest.rows import StudyRow
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import Notice
-from xferengine.store.reader import SourceReader
+from xferengine.store.compare import md5_of
 from xferengine.streams.bundle import BundleEntry, StoredBundle
 from xferengine.streams.metered import MeteredBody
 
@@ -106,7 +105,7 @@ class ExtrasSender:
             entry = there.get(file.name)
             same = entry is not None and entry.size == file.source.size
             if entry is not None and same and entry.digest:
-                same = entry.digest.lower() == await run_blocking(_md5, engine.reader, file)
+                same = entry.digest.lower() == await run_blocking(md5_of, engine.reader, file.source)
             (stored.append(file.id) if same else missing.append(file))
         await engine.manifest.write(lambda con: table.stored(con, stored))
         return missing
@@ -130,13 +129,3 @@ def _parts(files: list[ExtraFile], max_bytes: int, max_files: int) -> list[list[
         parts[-1].append(file)
         size += file.source.size
     return parts
-
-
-def _md5(reader: SourceReader, file: ExtraFile) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        for chunk in reader.chunks(file.source, 1 << 20):
-            digest.update(chunk)
-    except SourceChanged:
-        return ""
-    return digest.hexdigest()

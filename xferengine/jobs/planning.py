@@ -74,8 +74,8 @@ class Planner:
             planned: the labels came from a plan file and stay as they are.
         """
         await settle_duplicates(self._manifest, self._reader)
-        if self._spec.overwrite == "none" and self._spec.dest == "archive":
-            await self._manifest.write(_name_late_files)
+        may_add = self._spec.overwrite != "none" or self._spec.dest == "prearchive"
+        await self._manifest.write(lambda con: _name_late_files(con, may_add=may_add))
         await self._manifest.write(studies.reopen_grown)
         if not planned:
             await assign_all(self._manifest, self._targets)
@@ -99,8 +99,15 @@ def _hold_young(con: sqlite3.Connection) -> None:
     )
 
 
-def _name_late_files(con: sqlite3.Connection) -> None:
-    """Files that came to a session after it was archived: nothing may be added to it, so they are named."""
+def _name_late_files(con: sqlite3.Connection, *, may_add: bool) -> None:
+    """Files that came to a session which is just being archived, or is archived and may not be added to: named."""
+    con.execute(
+        "UPDATE file SET state='failed',"
+        " note='Conflict: its session is just being archived; run the same command again'"
+        " WHERE state='planned' AND study_id IN (SELECT id FROM study WHERE state IN ('archiving','archived'))"
+    )
+    if may_add:
+        return
     con.execute(
         "UPDATE file SET state='failed',"
         " note='Conflict: its session is archived already; --overwrite append adds to it'"

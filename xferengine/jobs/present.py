@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 
-from xferengine.errors import SourceChanged
 from xferengine.jobs.engine import Engine
 from xferengine.jobs.study_archive import catalog_entries
 from xferengine.kit.threads import run_blocking
@@ -13,7 +11,7 @@ from xferengine.manifest import evidence, studies, units
 from xferengine.manifest.rows import StudyRow, file_row
 from xferengine.model.dicom import SourceRef
 from xferengine.model.states import StudyState
-from xferengine.store.reader import SourceReader
+from xferengine.store.compare import md5_of
 from xferengine.xnat.wire import CatalogEntry
 
 
@@ -52,19 +50,8 @@ async def _prove(engine: Engine, study: StudyRow, entries: list[CatalogEntry]) -
 
     proven: list[int] = []
     for file_id, uid, source in await engine.manifest.read(local):
-        if await run_blocking(_md5, engine.reader, source, engine.settings.pool.chunk_bytes) == digests[uid]:
+        if await run_blocking(md5_of, engine.reader, source) == digests[uid]:
             proven.append(file_id)
     await engine.manifest.write(
         lambda con: con.executemany("UPDATE file SET state='verified' WHERE id=?", [(i,) for i in proven])
     )
-
-
-def _md5(reader: SourceReader, source: SourceRef, chunk_bytes: int) -> str:
-    """Return the MD5 of a local file, empty when it cannot be read as it was scanned (then nothing is proven)."""
-    digest = hashlib.md5(usedforsecurity=False)
-    try:
-        for chunk in reader.chunks(source, chunk_bytes):
-            digest.update(chunk)
-    except SourceChanged:
-        return ""
-    return digest.hexdigest()

@@ -222,7 +222,7 @@ class Verifier:
         note = "was complete in the prearchive and is not in the archive: removed by a project script, or lost"
         await self._engine.manifest.write(
             lambda con: con.execute(
-                "UPDATE file SET state='refused', note=? WHERE study_id=? AND state IN ('planned','sent','stored')",
+                "UPDATE file SET state='refused', note=? WHERE study_id=? AND state IN ('sent','stored')",
                 (note, self._id),
             )
         )

@@ -53,8 +53,11 @@ class Closer:
         """
         while True:
             study = self._get()
-            if not study.row_uri:
+            if not study.row_uri and (study.settled or study.round >= ROUNDS):
                 raise StudyStopped(await self._all_refused())
+            if not study.row_uri:
+                await self._after_lost_answers(study)
+                continue
             self._engine.check_feeding()
             await self._build(study)
             again = await self._gate(study)
@@ -69,6 +72,23 @@ class Closer:
 
     def _get(self) -> StudyRow:
         return self._engine.manifest.peek(lambda con: studies.get(con, self._id))
+
+    async def _after_lost_answers(self, study: StudyRow) -> None:
+        """Answers were lost and no row is known: adopt one that is there by now, else nothing arrived: send again."""
+        engine = self._engine
+        await engine.clock.sleep(engine.settings.retry.settle_s)
+        row = await find_row(engine, study)
+        if row is not None and row.source == engine.source:
+            uri = row.ref.uri
+            await engine.manifest.write(lambda con: studies.update(con, self._id, row_uri=uri, owned=True))
+            return
+
+        def again(con: sqlite3.Connection) -> None:
+            units.resend(con, self._id, None)
+            studies.set_state(con, self._id, StudyState.SENDING, round=study.round + 1, settled=True)
+
+        await engine.manifest.write(again)
+        await self._sender.send()
 
     async def _all_refused(self) -> XferError:
         """Nothing of the study is kept; a row of ours that was left behind is reported with it."""
@@ -110,7 +130,7 @@ class Closer:
                 )
                 return
             if stage is Stage.ERROR and attempt > 1:
-                raise StudyStopped(await self._reason(ref, "the server could not build the session"))
+                raise StudyStopped(ServerFault("the server could not build the session: see its log in the prearchive"))
             await engine.clock.sleep(pause)
             waited, busy_s = waited + pause, busy_s + pause
             pause = min(pause * 1.5, 8 * engine.settings.retry.settle_s)
@@ -140,10 +160,6 @@ class Closer:
                 slot.failed(error)
                 engine.emit(Notice(level="info", text=f"build: {error.kind}, looking at the row"))
         return None
-
-    async def _reason(self, ref: RowRef, what: str) -> XferError:
-        log = await self._engine.client.prearchive.last_log(ref)
-        return ServerFault(f"{what}; its last log entry is in the prearchive ({len(log)} characters)")
 
     async def _gate(self, study: StudyRow) -> bool:
         """Compare all listings with the manifest; True when something was planned again."""

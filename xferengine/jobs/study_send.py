@@ -49,6 +49,7 @@ class Sender:
             self._engine.check_feeding()
         if self._trouble.doubtful:
             await self._send_singly()
+            self._engine.check_feeding()
         return self._current()
 
     async def _pump_all(self, width: int) -> None:

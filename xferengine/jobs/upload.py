@@ -11,9 +11,6 @@ from xferengine.manifest import studies, units
 from xferengine.manifest.rows import StudyRow
 from xferengine.model.events import Notice
 
-PASSING = (Disposition.RETRY, Disposition.LOOK)
-"""What an error of a study asks for that has nothing to do with the study."""
-
 
 class UploadRun:
     """Runs all open studies of the manifest.
@@ -28,8 +25,6 @@ class UploadRun:
         """Studies that this run is done with and that are still open (``--no-wait``)."""
         self._failures: dict[int, int] = {}
         self._started = 0
-        self._tries: dict[int, int] = {}
-        """Study id → how often an error that may pass threw it back."""
         self._changed = anyio.Event()
 
     async def run(self) -> None:
@@ -40,6 +35,7 @@ class UploadRun:
         """
         async with anyio.create_task_group() as tg:
             while self._engine.stop.is_feeding:
+                self._changed = anyio.Event()
                 room = self._engine.settings.pool.studies_in_flight - len(self._active)
                 rows = await self._next(room) if room > 0 else []
                 if not rows and not self._active and room > 0:
@@ -49,7 +45,6 @@ class UploadRun:
                     self._started += 1
                     tg.start_soon(self._one, row, self._started, name=f"study-{row.id}")
                 if self._active and (not rows or len(rows) >= room):
-                    self._changed = anyio.Event()
                     await self._wait_change()
 
     async def _next(self, room: int) -> list[StudyRow]:

@@ -138,5 +138,5 @@ def take_present(con: sqlite3.Connection, study_id: int, uids: Iterable[str]) ->
 def unverified(con: sqlite3.Connection, study_id: int) -> int:
     """Return how many instances should be archived and were not seen there."""
     return con.execute(
-        "SELECT count(*) FROM file WHERE study_id=? AND state IN ('planned','sent','stored')", (study_id,)
+        "SELECT count(*) FROM file WHERE study_id=? AND state IN ('sent','stored')", (study_id,)
     ).fetchone()[0]

@@ -133,7 +133,11 @@ def reopen(con: sqlite3.Connection, *, refused: bool) -> int:
 
 
 def reopen_grown(con: sqlite3.Connection) -> int:
-    """Open good studies again that have got new files to send (a later scan found more); return how many."""
+    """Open studies again that have got new files to send (a later scan found more); return how many were done."""
+    con.execute(
+        "UPDATE study SET state='sending' WHERE state IN ('sent','built','gated')"
+        " AND EXISTS (SELECT 1 FROM file WHERE file.study_id=study.id AND file.state='planned')"
+    )
     return con.execute(
         "UPDATE study SET ordered=0, round=0, row_uri=CASE WHEN state='ready' THEN row_uri ELSE '' END,"
         " state=CASE WHEN state='ready' THEN 'sending' ELSE 'planned' END"

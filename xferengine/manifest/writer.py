@@ -111,7 +111,7 @@ class Writer:
 
     def _fail(self, group: list[Ticket[Any]], error: BaseException) -> None:
         self._broken = error
-        if self._con.in_transaction:
-            self._con.execute("ROLLBACK")
         for ticket in group:
             ticket.error = ticket.error or error
+        if self._con.in_transaction:
+            self._con.execute("ROLLBACK")

@@ -126,3 +126,21 @@ async def test_a_damaged_file_and_a_newer_version_are_told_apart(tmp_path: Path)
         async with open_manifest(tmp_path / "job"):
             pass
     assert "damaged" in str(caught.value)
+
+
+async def test_a_group_that_could_not_be_committed_is_a_success_for_nobody(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    async def use() -> None:
+        async with open_manifest(tmp_path / "job") as manifest:
+            try:
+                await manifest.write(lambda con: con.close())
+                told.append("success")
+            except Exception as error:
+                told.append(type(error).__name__)
+                raise
+
+    with pytest.raises(BaseExceptionGroup):
+        await use()
+    assert told
+    assert told[0] != "success"
