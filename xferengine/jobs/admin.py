@@ -10,19 +10,18 @@ from pathlib import Path
 import msgspec
 
 from xferengine.errors import BadInput, LockedByOther, SettingsError
+from xferengine.jobs.connect import connected
 from xferengine.jobs.plan import PlanView
 from xferengine.jobs.planning import plan_view
 from xferengine.jobs.spec import JobReport, StudyReport, UploadSpec
 from xferengine.jobs.studyreport import iter_study_reports
 from xferengine.kit.atomicfile import map_disk_errors
-from xferengine.kit.clock import SystemClock
 from xferengine.manifest import overview
 from xferengine.manifest.catalogue import JobRow, open_catalogue
 from xferengine.manifest.lease import hold_lock
 from xferengine.manifest.store import read_only
 from xferengine.model.events import Summary
 from xferengine.settings.slices import Settings
-from xferengine.xnat.client import open_client
 from xferengine.xnat.prearchive import PrearcRow
 
 
@@ -131,7 +130,7 @@ async def remote_rows(settings: Settings, job_id: str) -> list[PrearcRow]:
     """Return the prearchive rows that a job left on its server (known by their SOURCE)."""
     spec = spec_of(settings.state_dir, job_id)
     row = job_row(settings.state_dir, job_id)
-    async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
+    async with connected(settings) as client:
         projects = {spec.project, *_projects(settings.state_dir, row.id)}
         found: list[PrearcRow] = []
         for project in sorted(projects):
@@ -163,7 +162,7 @@ async def cancel_job(settings: Settings, job_id: str, discard_remote: bool) -> l
             pass
     rows = await remote_rows(settings, row.id)
     if discard_remote and rows:
-        async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
+        async with connected(settings) as client:
             for left in rows:
                 await client.prearchive.delete(left.ref)
         gone = await remote_rows(settings, row.id)

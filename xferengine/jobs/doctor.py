@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from xferengine.errors import XferError
+from xferengine.jobs.connect import connected
 from xferengine.jobs.serverstate import recall, sizer_of
-from xferengine.kit.clock import SystemClock
 from xferengine.settings.slices import Settings
 from xferengine.settings.values import is_loopback
-from xferengine.xnat.client import XnatClient, open_client
+from xferengine.xnat.client import XnatClient
 from xferengine.xnat.transport import Request
 
 CODES = {
@@ -39,7 +39,7 @@ async def examine(settings: Settings, project: str | None) -> list[Finding]:
         LoginRefused, ConnectFailed, SettingsError: nothing could be examined.
     """
     findings: list[Finding] = []
-    async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
+    async with connected(settings) as client:
         findings.append(Finding(level="ok", what="login", detail=client.user, does="one login, reused by all workers"))
         findings.append(await _version(client))
         findings.append(await _round_trip(client))

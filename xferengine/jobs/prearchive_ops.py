@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from xferengine.errors import Ambiguous, Conflict, RemoteError, SettingsError, XferError
+from xferengine.jobs.connect import connected
 from xferengine.jobs.rows import Stage, stage_of
 from xferengine.kit.clock import SystemClock
-from xferengine.schedule.retry import RetryPolicy
 from xferengine.settings.slices import Settings
-from xferengine.xnat.client import XnatClient, open_client
+from xferengine.xnat.client import XnatClient
 from xferengine.xnat.faults import SessionLocked
 from xferengine.xnat.prearchive import PrearcRow, RowRef
 
@@ -30,19 +29,9 @@ Step = Callable[[XnatClient, PrearcRow], Awaitable[str]]
 """Works on one row and returns what a person reads of it; raises when it failed."""
 
 
-@asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[XnatClient]:
-    clock = SystemClock()
-    policy = RetryPolicy(settings.retry, clock)
-    async with open_client(
-        settings.server, settings.credentials, settings.timeouts, clock=clock, policy=policy
-    ) as client:
-        yield client
-
-
 async def list_rows(settings: Settings, project: str) -> list[PrearcRow]:
     """Return the rows of one project, oldest first."""
-    async with _client(settings) as client:
+    async with connected(settings) as client:
         rows = await client.prearchive.list_rows(project)
     return sorted((row for row in rows if row.project == project), key=lambda row: row.ref.timestamp)
 
@@ -50,7 +39,7 @@ async def list_rows(settings: Settings, project: str) -> list[PrearcRow]:
 async def _each(settings: Settings, project: str, names: Sequence[str], step: Step) -> list[RowOutcome]:
     """Do ``step`` for each named row, one after another; a failing one does not stop the rest."""
     outcomes: list[RowOutcome] = []
-    async with _client(settings) as client:
+    async with connected(settings) as client:
         rows = await client.prearchive.list_rows(project)
         for row in _select([row for row in rows if row.project == project], names):
             try:

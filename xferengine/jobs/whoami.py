@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.kit.clock import SystemClock
+from xferengine.jobs.connect import connected
 from xferengine.settings.slices import Settings
-from xferengine.xnat.client import open_client
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +26,7 @@ async def whoami(settings: Settings) -> Identity:
         LoginRefused: wrong credentials; they were tried exactly once.
         ConnectFailed: no server there.
     """
-    async with open_client(settings.server, settings.credentials, settings.timeouts, clock=SystemClock()) as client:
+    async with connected(settings) as client:
         return Identity(
             user=client.user,
             server=settings.server.url,
