@@ -12,8 +12,10 @@ strings or patient labels: they name files, study UIDs and ids.
     │  ├─ LoginExpired                                                       REAUTH
     │  ├─ LoginRefused                                                       FATAL  (one try only: accounts lock)
     │  ├─ AccessDenied · NotFound · Conflict · ProtocolViolation · Rejected  SKIP
-    │  └─ Ambiguous                                                          LOOK   (the work may have happened)
-    ├─ IntegrityError ─ SizeMismatch · DigestMismatch                        RESTART
+    │  ├─ Ambiguous                                                          LOOK   (the work may have happened)
+    │  └─ RemoteChanged                                                      RESTART
+    ├─ IntegrityError ─ SizeMismatch · DigestMismatch · ArchiveBroken        RESTART
+    ├─ CatalogStale                                                          SKIP   (the bytes are kept)
     ├─ LocalError ─ SourceChanged · UnsafePath · BadInput ─ UnusableLabel · LabelClash · DuplicateInstance  SKIP
     │             └ DiskFull                                                 FATAL
     └─ ManifestError ─ ManifestCorrupt · UnknownVersion                      FATAL
@@ -182,6 +184,12 @@ class Ambiguous(RemoteError):
     disposition = Disposition.LOOK
 
 
+class RemoteChanged(RemoteError):
+    """A file changed on the server while it was being read (412, or another size or date than before)."""
+
+    disposition = Disposition.RESTART
+
+
 class IntegrityError(XferError):
     """Bytes are not what they should be."""
 
@@ -194,6 +202,14 @@ class SizeMismatch(IntegrityError):
 
 class DigestMismatch(IntegrityError):
     """CRC or digest differs."""
+
+
+class ArchiveBroken(IntegrityError):
+    """A zip that was cut, contradicts itself, or is none."""
+
+
+class CatalogStale(XferError):
+    """Two independent reads of a file agree with each other and not with the catalog: the catalog is out of date."""
 
 
 class LocalError(XferError):
