@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Protocol
 
 import msgspec
 
-from xferengine.errors import AccessDenied, LoginExpired, RemoteError, SettingsError
+from xferengine.errors import AccessDenied, LoginExpired, ProtocolViolation, RemoteError, SettingsError
 from xferengine.settings.slices import Credentials, ServerConfig, TimeoutConfig
 from xferengine.xnat.archive import Archive
 from xferengine.xnat.beside import beside
@@ -22,7 +22,7 @@ from xferengine.xnat.prearchive import Prearchive
 from xferengine.xnat.projects import Projects
 from xferengine.xnat.resources import Resources
 from xferengine.xnat.site import Site
-from xferengine.xnat.transport import Answer, Request
+from xferengine.xnat.transport import Answer, Request, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,49 @@ class XnatClient:
                 last = error
                 await self._login.renew(seen)
         raise AccessDenied("the server asks for a login again right after one", status=401) from last
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[Stream]:
+        """Send a request that can be repeated; the block gets the judged answer as a stream.
+
+        An expired login is renewed; nothing else is repeated here: whoever reads knows how far it came.
+
+        Raises:
+            RemoteError: as ``faults.judge``, and what breaks while the block reads.
+            LoginRefused: the renewed login was refused.
+
+        Cancellation: the connection is closed.
+        """
+        last: LoginExpired | None = None
+        for _ in range(LOGINS):
+            seen, sent = self._login.generation, self._transport.cookie
+            async with AsyncExitStack() as stack:
+                try:
+                    stream = await stack.enter_async_context(self._transport.stream(request))
+                    if stream.offered_id and stream.status != 401:
+                        await self._login.confirm(sent, stream.offered_id)
+                    await _admit(request, stream)
+                except LoginExpired as error:
+                    last = error
+                else:
+                    yield stream
+                    return
+            await self._login.renew(seen)
+        raise AccessDenied("the server asks for a login again right after one", status=401) from last
+
+
+async def _admit(request: Request, stream: Stream) -> None:
+    """Let a good answer pass; judge any other by the start of its body.
+
+    A stored file always comes as an attachment (FIL 1.6): a page without that is no file, whatever was asked for.
+    """
+    is_page = "html" in stream.content_type and "content-disposition" not in stream.headers
+    if stream.status in request.ok and (request.html_ok or not is_page):
+        return
+    body = await stream.read(request.limit_bytes)
+    answer = Answer(status=stream.status, content_type=stream.content_type, headers=stream.headers, body=body)
+    judge(request, answer)
+    raise ProtocolViolation("the server answered with a page that is none, instead of data", status=stream.status)
 
 
 @asynccontextmanager

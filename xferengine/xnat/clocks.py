@@ -27,6 +27,7 @@ class Phase(StrEnum):
     SEND = "the server to take bytes"
     THINK = "the first byte of the answer"
     RECEIVE = "the rest of the answer"
+    CONSUME = "our own work on what came"
 
 
 class RequestClock:
@@ -46,6 +47,7 @@ class RequestClock:
             Phase.SEND: timeouts.send_stall_s,
             Phase.THINK: timeouts.think_listing_s if listing else timeouts.think_commit_s,
             Phase.RECEIVE: timeouts.receive_stall_s,
+            Phase.CONSUME: math.inf,
         }
         self._now = now
         self.outlet: Outlet | None = None
@@ -66,7 +68,7 @@ class RequestClock:
         """Begin a phase, or another step of it: its clock starts anew."""
         if phase is Phase.RECEIVE:
             self.is_answered = True
-        elif self.is_answered:
+        elif self.is_answered and phase is not Phase.CONSUME:
             return
         elif phase is Phase.THINK:
             self.body_complete = True

@@ -18,6 +18,7 @@ from xferengine.errors import (
     ProtocolViolation,
     ReadInterrupted,
     Rejected,
+    RemoteChanged,
     RemoteError,
     ServerFault,
     Throttled,
@@ -121,7 +122,7 @@ def judge(request: Request, answer: Answer) -> Answer:
 def _error(request: Request, answer: Answer) -> RemoteError:
     status, where = answer.status, redact(request.segments)
     if status < 300:
-        kind = ProtocolViolation if request.kind is Kind.LISTING else Ambiguous
+        kind = ProtocolViolation if request.is_idempotent else Ambiguous
         return kind(f"the server answered in an unexpected way ({status})", status=status, path=where)
     if status in _PERMANENT:
         return Rejected(
@@ -159,6 +160,8 @@ def _refusal(status: int, where: str, text: str) -> RemoteError:
         return ConcurrentSend("the server is still writing one of these instances", status=status, path=where)
     if "unable to read data from file" in text:
         return ImportReadError("the server could not read the bundle", status=status, path=where)
+    if status == 412:
+        return RemoteChanged("the file has changed on the server (412)", status=status, path=where)
     if status == 423 or "session document locked" in text or "Operation already in progress" in text:
         return SessionLocked("the session is being worked on by the server", status=status, path=where)
     if status == 403:

@@ -1,11 +1,11 @@
-"""The only module that imports the HTTP library: connections, the cookie, early answers, and what broke."""
+"""The HTTP library stays behind this module (and ``broken``): connections, the cookie, early answers, streams."""
 
 from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
@@ -15,24 +15,17 @@ import aiohttp
 from yarl import URL
 
 from xferengine._version import VERSION
-from xferengine.errors import (
-    Ambiguous,
-    ConnectFailed,
-    ProtocolViolation,
-    ReadInterrupted,
-    RemoteError,
-    SettingsError,
-    XferError,
-)
+from xferengine.errors import ProtocolViolation, SettingsError
 from xferengine.settings.slices import ServerConfig, TimeoutConfig
 from xferengine.xnat import faults
 from xferengine.xnat.beside import beside
+from xferengine.xnat.broken import broken, late
 from xferengine.xnat.clocks import Phase, RequestClock, Watch
 from xferengine.xnat.feed import Feed
 from xferengine.xnat.origin import check_server, tls_context
 from xferengine.xnat.paths import quote_path, redact
 from xferengine.xnat.peek import is_readable
-from xferengine.xnat.transport import Answer, Kind, Request
+from xferengine.xnat.transport import Answer, Request
 
 __all__ = ["HttpTransport", "check_server", "open_http"]
 
@@ -118,16 +111,61 @@ class HttpTransport:
         except (aiohttp.ClientError, OSError) as error:
             if feed is not None and feed.error is not None:
                 raise feed.error from feed.error.__cause__
-            raise _broken(error, request, clock) from error
+            raise broken(error, request, clock) from error
         finally:
             _ATTEMPT.reset(token)
             if feed is not None:
                 await feed.close()
                 self.bytes_out += feed.count
         if answer is None:
-            raise _late(request, clock)
+            raise late(request, clock)
         logger.debug("%s %s -> %d", request.method, redact(request.segments), answer.status)
         return answer
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[IncomingStream]:
+        """Send a request without a body; the block gets its answer, unjudged, as a stream.
+
+        The receive clock runs only while the block waits for bytes: a slow disk is not the server's fault. A body that
+        was not read to its end costs the connection.
+
+        Raises:
+            ConnectFailed, ReadInterrupted, DeadlineExceeded, ProtocolViolation: as ``send``; from inside the block too.
+
+        Cancellation: the connection is closed.
+        """
+        # Byte ranges and lengths are those of the stored file: nobody on the way may encode it.
+        headers = {**self._headers(request, "", self.cookie), "Accept-Encoding": "identity"}
+        url = self._url(request)
+        clock = RequestClock(self._timeouts, request.kind)
+        self.requests += 1
+        with self.watch.over(clock):
+            async with AsyncExitStack() as stack:
+                yield await self._open(request, url, headers, (clock, stack))
+        if clock.scope.cancelled_caught:
+            raise late(request, clock)
+
+    async def _open(
+        self, request: Request, url: URL, headers: dict[str, str], life: tuple[RequestClock, AsyncExitStack]
+    ) -> IncomingStream:
+        clock, stack = life
+        token = _ATTEMPT.set((request, clock))
+        try:
+            response = await stack.enter_async_context(
+                self._session.request(request.method, url, headers=headers, allow_redirects=False, proxy=self._proxy)
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise broken(error, request, clock) from error
+        finally:
+            _ATTEMPT.reset(token)
+        clock.enter(Phase.RECEIVE)
+        clock.enter(Phase.CONSUME)
+        logger.debug("%s %s -> %d", request.method, redact(request.segments), response.status)
+        offered = _login_id(response.headers.getall("Set-Cookie", []))
+        return IncomingStream(response, request, clock, offered if offered != self.cookie else "", count=self._count_in)
+
+    def _count_in(self, count: int) -> None:
+        self.bytes_in += count
 
     async def _exchange(
         self, request: Request, url: URL, headers: dict[str, str], flow: tuple[RequestClock, Feed | None]
@@ -145,7 +183,7 @@ class HttpTransport:
         return Answer(
             status=response.status,
             content_type=response.headers.get("Content-Type", "").lower(),
-            headers={name.lower(): value for name, value in response.headers.items() if name.lower() != "set-cookie"},
+            headers=_plain(response),
             body=body,
             offered_id=offered if offered != headers.get("Cookie", "").removeprefix(f"{COOKIE}=") else "",
         )
@@ -190,6 +228,72 @@ class HttpTransport:
         return b"".join(parts)
 
 
+def _plain(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the headers by lower-case name, without the cookies."""
+    return {name.lower(): value for name, value in response.headers.items() if name.lower() != "set-cookie"}
+
+
+class IncomingStream:
+    """An answer that is read as it comes (``transport.Stream``); made by ``HttpTransport.stream``."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        request: Request,
+        clock: RequestClock,
+        offered_id: str,
+        *,
+        count: Callable[[int], None],
+    ) -> None:
+        self._content = response.content
+        self._request = request
+        self._clock = clock
+        self._count = count
+        self.status = response.status
+        self.content_type = response.headers.get("Content-Type", "").lower()
+        self.headers = _plain(response)
+        self.offered_id = offered_id
+        self.bytes_read = 0
+
+    def __repr__(self) -> str:
+        return f"IncomingStream({self.status}, {self.bytes_read} of {self.content_length})"
+
+    @property
+    def content_length(self) -> int | None:
+        """Bytes the body was declared to have; None when it is chunked, or encoded on the way."""
+        text = self.headers.get("content-length", "")
+        return int(text) if text.isdigit() and "content-encoding" not in self.headers else None
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; see ``transport.Stream``."""
+        return self
+
+    def __aiter__(self) -> IncomingStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._clock.enter(Phase.RECEIVE)
+        try:
+            chunk = await self._content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise broken(error, self._request, self._clock) from error
+        self._clock.enter(Phase.CONSUME)
+        if not chunk:
+            raise StopAsyncIteration
+        self.bytes_read += len(chunk)
+        self._count(len(chunk))
+        return chunk
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the rest of the body; see ``transport.Stream``."""
+        parts: list[bytes] = []
+        async for chunk in self:
+            parts.append(chunk)
+            if sum(map(len, parts)) > limit_bytes:
+                raise ProtocolViolation(f"an answer is larger than {limit_bytes} bytes")
+        return b"".join(parts)
+
+
 def _login_id(lines: Iterable[str]) -> str:
     """Return the last login id of ``Set-Cookie`` lines; attributes that no parser knows yet do not matter."""
     found = ""
@@ -199,39 +303,6 @@ def _login_id(lines: Iterable[str]) -> str:
         if is_pair and name.strip() == COOKIE and value and value.isascii() and value.isprintable():
             found = value if not set(value) & set(' ",\\') else found
     return found
-
-
-def _broken(error: aiohttp.ClientError | OSError, request: Request, clock: RequestClock) -> XferError:
-    where = redact(request.segments)
-    if isinstance(error, aiohttp.ClientSSLError):
-        return ConnectFailed(f"TLS: {_reason(error)}; --ca-bundle names the site's own authority", path=where)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ConnectFailed(f"the proxy refuses the connection ({error.status})", status=error.status, path=where)
-    if clock.phase is Phase.CONNECT:
-        return ConnectFailed(f"cannot connect to the server: {_reason(error)}", path=where)
-    if isinstance(error, aiohttp.ClientConnectionResetError) and request.body is None and not clock.is_answered:
-        return ReadInterrupted("the connection was closed before the request was on its way", path=where)
-    if request.kind is not Kind.LISTING and clock.body_complete:
-        return Ambiguous("the connection broke before the answer came", path=where)
-    if isinstance(error, aiohttp.ClientResponseError):
-        return ReadInterrupted("what came back is no HTTP", path=where)
-    return ReadInterrupted("the connection broke", path=where)
-
-
-def _late(request: Request, clock: RequestClock) -> RemoteError:
-    late = clock.error()
-    if request.kind is not Kind.LISTING and clock.body_complete:
-        return Ambiguous(late.message, path=redact(request.segments))
-    late.path = redact(request.segments)
-    return late
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number == errno.ECONNREFUSED:
-        return "connection refused"
-    text = getattr(error, "strerror", None) or type(error).__name__
-    return str(text)[:200]
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -48,6 +49,8 @@ class Kind(StrEnum):
 
     LISTING = "listing"
     """Reads; can be repeated at will."""
+    FETCH = "fetch"
+    """Reads a file or an archive, which the server may have to prepare first; can be repeated at will."""
     IMPORT = "import"
     """Sends instances under fixed names; repeating overwrites, so only a lost answer needs a look first."""
     COMMIT = "commit"
@@ -78,7 +81,7 @@ class Request:
     @property
     def is_idempotent(self) -> bool:
         """Whether the client may repeat it by itself."""
-        return self.kind is Kind.LISTING
+        return self.kind in {Kind.LISTING, Kind.FETCH}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +107,51 @@ class Answer:
             return self.body.decode("utf-8")
         except UnicodeDecodeError:
             return self.body.decode("latin-1")
+
+
+class Stream(Protocol):
+    """An answer whose body is read as it comes.
+
+    Attributes:
+        status, content_type, headers, offered_id: as of ``Answer``.
+        bytes_read: of the body, so far.
+    """
+
+    status: int
+    content_type: str
+    headers: dict[str, str]
+    offered_id: str
+    bytes_read: int
+
+    @property
+    def content_length(self) -> int | None:
+        """Bytes the body was declared to have; None for a chunked one."""
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, in pieces of up to some 256 kB; the server is held back meanwhile.
+
+        Raises:
+            ReadInterrupted: it was cut, or the connection broke.
+        """
+        ...
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the rest of the body.
+
+        Raises:
+            ReadInterrupted: as ``chunks``.
+            ProtocolViolation: it is larger than that.
+        """
+        ...
+
+
+class OpenStream(Protocol):
+    """Whatever can open a judged answer as a stream."""
+
+    def __call__(self, request: Request) -> AbstractAsyncContextManager[Stream]:
+        """Send; the block gets the stream."""
+        ...
 
 
 class Call(Protocol):
