@@ -34,11 +34,24 @@ class EmulatorConfig:
     archive_timeout_s: float = 600.0
     default_prearchive_code: int = 4
 
+    # writing files (FIL 1.4, FIL 1.8, FIL 4.3)
+    catalog_ms: float = 0.0
+    catalog_entry_us: float = 0.0
+    catalog_lock_s: float = 10.0
+    refresh_lock_s: float = 30.0
+    resource_ms: float = 0.0
+    require_event_name: bool = False
+    require_justification: bool = False
+    user_cache_inverted: bool = True
+    reference_dir: Path | None = None
+    """The only folder `reference=` may name files in; the emulator's own guard, None refuses all."""
+
     script: Script = field(default_factory=Script)
     """Optional scripts, off by default (IMP 7)."""
 
     # HTTP layer (FIL 9.2)
     firewall: bool = True
+    firewall_status: int = 400
     swallow_bytes: int = 2 << 20
     swallow_s: float = 2.0
     keepalive_s: float = 20.0

@@ -25,7 +25,8 @@ from xferengine.emulator.wire import BodyCut, BodyReader, BodyTooLarge, Sender, 
 
 logger = logging.getLogger(__name__)
 
-_FIREWALL = re.compile(r";|//|%2f|%5c|%2e|%25|%00|[\\\"{}|^`<>]", re.IGNORECASE)
+_CONTAINER = re.compile(r"%2f|%5c|[\\\"{}|^`<>]", re.IGNORECASE)
+_FIREWALL = re.compile(r";|//|%2e|%25|%00", re.IGNORECASE)
 _SPOOL_BYTES = 1 << 20
 _CHUNK_BYTES = 1 << 18
 
@@ -117,10 +118,8 @@ class Exchange:
 
     async def _work(self, state: Turn, body: AsyncIterator[bytes], length: int | None) -> Response:
         """Let the server handle the request; every failure becomes an answer."""
-        if self._config.firewall and _FIREWALL.search(state.path):
-            return container_page(
-                400, "The request was rejected because the URL contained a potentially malicious string"
-            )
+        if self._config.firewall and (refused := self._refused_url(state.path)) is not None:
+            return refused
         cookies = state.raw.cookies if "cookie" in state.headers else {}
         caller = self._auth.identify(state.method, state.path, state.headers, cookies)
         state.caller = caller
@@ -139,6 +138,15 @@ class Exchange:
             # An unchecked exception in a handler: 500 with the HTML page (IMP 0).
             logger.exception("handler failed")
             return status_response(500)
+
+    def _refused_url(self, path: str) -> Response | None:
+        """Refuse what the container and the firewall in front of XNAT refuse (FIL 9.2)."""
+        if _CONTAINER.search(path):
+            return container_page(400, "Invalid character found in the request target")
+        if _FIREWALL.search(path):
+            text = "The request was rejected because the URL contained a potentially malicious String"
+            return container_page(self._config.firewall_status, text)
+        return None
 
     def _request(self, state: Turn, body: AsyncIterator[bytes], length: int | None) -> Request:
         query = Query.parse(state.query)

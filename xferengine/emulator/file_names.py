@@ -87,6 +87,12 @@ def made_up_name(content_type: str) -> str:
     return f"upload.{extension}" if extension else "upload"
 
 
+def is_catalogable(path: str) -> bool:
+    """Say whether a name may become an entry: catalogs and lock files may not (FIL 1.4)."""
+    name = path.rpartition("/")[2]
+    return not name.endswith("_catalog.xml") and not name.startswith(".~lock-")
+
+
 def checked_path(path: str) -> str:
     """Return a relative path that stays inside its folder.
 

@@ -1,4 +1,4 @@
-"""Who has resources: projects, subjects, sessions, scans, assessors (FIL 1.1, FIL 1.2)."""
+"""Who has resources: projects, subjects, sessions, scans, reconstructions, assessors (FIL 1.1, FIL 1.2)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from xferengine.emulator.records import (
     EXPERIMENT_OWNER,
     PROJECT_OWNER,
+    RECON_OWNER,
     SCAN_OWNER,
     SUBJECT_OWNER,
     Experiment,
     Project,
+    Reconstruction,
     Resource,
     Scan,
     Subject,
@@ -56,11 +58,13 @@ def subject_holder(subject: Subject) -> Holder:
 
 
 def experiment_holder(world: World, experiment: Experiment) -> Holder:
-    """Describe a session's own resources."""
+    """Describe the own resources of a session, or of an assessor that its accession id names."""
+    session = world.experiments.get(experiment.session_id)
+    folder = world.experiment_folder(experiment) if session is None else assessor_folder(world, session, experiment)
     return Holder(
         owner=EXPERIMENT_OWNER.format(experiment.id),
         uri=f"/experiments/{experiment.id}",
-        folder=f"{world.experiment_folder(experiment)}/RESOURCES",
+        folder=f"{folder}/RESOURCES",
         archive_path=experiment.label,
         cat_id=experiment.id,
     )
@@ -80,24 +84,45 @@ def scan_holder(world: World, experiment: Experiment, scan: Scan) -> Holder:
 
 
 def assessor_holder(world: World, session: Experiment, assessor: Experiment, side: str) -> Holder:
-    """Describe an assessor's in or out resources."""
+    """Describe an assessor's in or out resources; the empty side are its own, found by its accession id only."""
+    tail = f"/{side}" if side else ""
+    own = EXPERIMENT_OWNER.format(assessor.id)
     return Holder(
-        owner=f"{EXPERIMENT_OWNER.format(assessor.id)}/{side}",
-        uri=f"/experiments/{session.id}/assessors/{assessor.id}/{side}",
-        folder=f"{world.experiment_folder(session)}/ASSESSORS/{assessor.label}/{side}",
-        archive_path=f"{session.label}/assessors/{assessor.label}/{side}",
+        owner=own + tail,
+        uri=f"/experiments/{session.id}/assessors/{assessor.id}{tail}" if side else own,
+        folder=f"{assessor_folder(world, session, assessor)}/{side or 'RESOURCES'}",
+        archive_path=f"{session.label}/assessors/{assessor.label}{tail}",
         category="assessors",
         cat_id=assessor.id,
         cat_desc=assessor.xsi_type,
     )
 
 
+def assessor_folder(world: World, session: Experiment, assessor: Experiment) -> str:
+    """Return the folder of an assessor, inside that of its session."""
+    return f"{world.experiment_folder(session)}/ASSESSORS/{assessor.label}"
+
+
+def reconstruction_holder(world: World, session: Experiment, image: Reconstruction, side: str) -> Holder:
+    """Describe the in or out resources of a reconstruction."""
+    return Holder(
+        owner=f"{RECON_OWNER.format(session.id, image.id)}/{side}",
+        uri=f"/experiments/{session.id}/reconstructions/{image.id}/{side}",
+        folder=f"{world.experiment_folder(session)}/RECONSTRUCTIONS/{image.id}/{side}",
+        archive_path=f"{session.label}/reconstructions/{image.id}/{side}",
+        category="reconstructions",
+        cat_id=image.id,
+        cat_desc=image.type,
+    )
+
+
 def below(world: World, session: Experiment) -> list[Holder]:
-    """Return what `all=true` adds: scans, then out and plain resources of assessors (FIL 1.2)."""
+    """Return what `all=true` adds: scans, reconstructions out, assessors out and own, never `in` (FIL 1.2)."""
     holders = [scan_holder(world, session, scan) for scan in session.scans.values()]
+    holders += [reconstruction_holder(world, session, image, "out") for image in session.reconstructions.values()]
     for assessor in world.assessors_of(session.id):
         holders.append(assessor_holder(world, session, assessor, "out"))
-        holders.append(experiment_holder(world, assessor))
+        holders.append(assessor_holder(world, session, assessor, ""))
     return holders
 
 

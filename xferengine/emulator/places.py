@@ -16,11 +16,12 @@ from xferengine.emulator.holders import (
     below,
     experiment_holder,
     project_holder,
+    reconstruction_holder,
     scan_holder,
     subject_holder,
 )
 from xferengine.emulator.http import HttpError, Request
-from xferengine.emulator.records import Experiment, Project, Scan, Subject, User
+from xferengine.emulator.records import Experiment, Project, Reconstruction, Scan, Subject, User
 from xferengine.emulator.world import World
 
 PROJECT = "/projects/{P}"
@@ -29,9 +30,10 @@ SESSIONS = (PROJECT + "/subjects/{S}/experiments/{E}", "/experiments/{E}")
 EXPERIMENTS = (*SESSIONS, PROJECT + "/experiments/{E}")
 SCANS = tuple(base + "/scans/{N}" for base in SESSIONS)
 ASSESSORS = tuple(base + "/assessors/{A}" + side for base in SESSIONS for side in ("", "/in", "/out"))
-_IN_SIDE = re.compile(r"/assessors/[^/]+/in(/|$)")
+RECONSTRUCTIONS = tuple(base + "/reconstructions/{C}" + side for base in SESSIONS for side in ("", "/in", "/out"))
+_IN_SIDE = re.compile(r"/(assessors|reconstructions)/[^/]+/in(/|$)")
 # The form with a label behind a project has resources only; `/files` there is the experiment itself (FIL 1.1).
-RESOURCE_BASES = (PROJECT, *SUBJECTS, *EXPERIMENTS, *SCANS, *ASSESSORS)
+RESOURCE_BASES = (PROJECT, *SUBJECTS, *EXPERIMENTS, *SCANS, *ASSESSORS, *RECONSTRUCTIONS)
 FILE_TAILS = tuple(base + "/resources/{R}/files" for base in RESOURCE_BASES) + tuple(
     base + "/files" for base in RESOURCE_BASES if base not in EXPERIMENTS or base in SESSIONS
 )
@@ -45,6 +47,7 @@ class Place:
     subject: Subject | None = None
     experiment: Experiment | None = None
     scans: list[Scan] = field(default_factory=list)
+    reconstructions: list[Reconstruction] = field(default_factory=list)
     assessors: list[Experiment] = field(default_factory=list)
     holders: list[Holder] = field(default_factory=list)
     uri_prefix: str = ""
@@ -69,7 +72,7 @@ class Place:
 
 
 def locate(world: World, request: Request, *, all_below: bool = False) -> Place:
-    """Resolve the variables P, S, E, N, A of a request.
+    """Resolve the variables P, S, E, N, C, A of a request.
 
     Raises:
         HttpError: 404 for an unknown or unreadable project; for other elements only when the method is not
@@ -104,6 +107,8 @@ class _Locator:
             found = self._experiment(names["E"])
         if found and "N" in names:
             found = self._scans(names["N"])
+        if found and "C" in names:
+            found = self._reconstructions(names["C"])
         if found and "A" in names:
             found = self._assessors(names["A"])
         if place.project is not None and place.subject is not None:
@@ -134,6 +139,25 @@ class _Locator:
         place.holders = [scan_holder(self._world, place.experiment, scan) for scan in place.scans]
         return True
 
+    def _reconstructions(self, name: str) -> bool:
+        place = self._place
+        assert place.experiment is not None, "reconstructions are looked up below a session"
+        text = unquote(name)
+        wanted = text.split(",") if self._reads else [text]
+        everything = self._reads and text in ("*", "ALL")
+        images = place.experiment.reconstructions.values()
+        place.reconstructions = [image for image in images if everything or image.id in wanted]
+        if not place.reconstructions:
+            return self._missing("Unable to identify reconstruction.")
+        side = self._side()
+        place.holders = [
+            reconstruction_holder(self._world, place.experiment, image, side) for image in place.reconstructions
+        ]
+        return True
+
+    def _side(self) -> str:
+        return "in" if _IN_SIDE.search(self._path) else "out"
+
     def _assessors(self, name: str) -> bool:
         place = self._place
         assert place.experiment is not None, "assessors are looked up below a session"
@@ -147,7 +171,7 @@ class _Locator:
         ]
         if not place.assessors:
             return self._missing("Unable to identify experiment.")
-        side = "in" if _IN_SIDE.search(self._path) else "out"
+        side = self._side()
         place.holders = [assessor_holder(self._world, place.experiment, a, side) for a in place.assessors]
         return True
 

@@ -13,6 +13,7 @@ PROJECT_OWNER = "/projects/{}"
 SUBJECT_OWNER = "/subjects/{}"
 EXPERIMENT_OWNER = "/experiments/{}"
 SCAN_OWNER = "/experiments/{}/scans/{}"
+RECON_OWNER = "/experiments/{}/reconstructions/{}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -115,6 +116,16 @@ class Scan:
 
 
 @dataclass(slots=True, kw_only=True)
+class Reconstruction:
+    """A reconstructed image of a session; `number` is its row id (xnat_reconstructedimagedata_id)."""
+
+    id: str
+    number: int = 0
+    type: str = ""
+    base_scan_type: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
 class Experiment:
     """An experiment: an imaging session, or with `session_id` an assessor of one; `id` is the accession id."""
 
@@ -134,6 +145,7 @@ class Experiment:
     last_modified: str = ""
     shares: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
+    reconstructions: dict[str, Reconstruction] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -157,6 +169,12 @@ class Resource:
     element_name: str = "xnat:resourceCatalog"
     file_count: int = 0
     file_size: int = 0
+    catalog_of: int = 0  # a second row with the same label shares the catalog of the first (FIL 4.3)
+
+    @property
+    def catalog_id(self) -> int:
+        """Number under which the catalog's entries are kept."""
+        return self.catalog_of or self.id
 
     @property
     def key(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from xferengine.emulator import tables
 from xferengine.emulator.auth import Authenticator
+from xferengine.emulator.catalog_locks import CatalogLocks
 from xferengine.emulator.config import EmulatorConfig
 from xferengine.emulator.core import Core
 from xferengine.emulator.http import HttpError, Request, Response
@@ -22,11 +23,11 @@ class CatalogVersions:
 
     def of(self, resource: Resource) -> int:
         """Return the number of the catalog's present state."""
-        return self._numbers.get(resource.id, 0)
+        return self._numbers.get(resource.catalog_id, 0)
 
     def bump(self, resource: Resource) -> None:
         """Note a change."""
-        self._numbers[resource.id] = self.of(resource) + 1
+        self._numbers[resource.catalog_id] = self.of(resource) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class Site:
     config: EmulatorConfig
     url: str
     versions: CatalogVersions = field(default_factory=CatalogVersions)
+    locks: CatalogLocks = field(default_factory=CatalogLocks)
 
     @property
     def world(self) -> World:

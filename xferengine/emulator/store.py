@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 CREATE TABLE IF NOT EXISTS logs (id INTEGER PRIMARY KEY, row TEXT, date TEXT, entry TEXT);
 CREATE INDEX IF NOT EXISTS logs_row ON logs (row);
 """
+_ENTRY_FIELDS = tuple(each.name for each in fields(CatalogEntry))
 
 
 class Store:
@@ -89,7 +90,7 @@ class Store:
 
     def put_entries(self, resource: int, entries: Iterable[CatalogEntry]) -> None:
         """Insert or replace catalog entries in one statement batch."""
-        rows = ((resource, entry.uri, json.dumps(asdict(entry))) for entry in entries)
+        rows = ((resource, entry.uri, json.dumps({name: getattr(entry, name) for name in _ENTRY_FIELDS})) for entry in entries)
         with self.transaction():
             self._db.executemany("REPLACE INTO entries VALUES (?, ?, ?)", rows)
 

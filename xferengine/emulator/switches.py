@@ -50,6 +50,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     for name, text in _NUMBERS.items():
         default = getattr(defaults, name)
         add("--" + name.replace("_", "-"), type=type(default), default=default, help=f"{text} (default {default:g})")
+    add("--require-event-name", action="store_true", help="refuse writes without event_action")
+    add("--require-justification", action="store_true", help="refuse writes without event_reason")
+    add("--user-cache-as-named", dest="user_cache_inverted", action="store_false", help="user cache of older releases")
+    add("--reference-dir", type=Path, default=None, help="folder whose files `reference=` may name; default: none")
     add("--script-rewrite", action="store_true", help="rewrite PatientName, PatientID, StudyDescription")
     add("--script-reject-every", type=int, default=0, metavar="N", help="drop one in N instances")
     add("--script-reject-modality", default="", metavar="MODALITY")
@@ -61,6 +65,12 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 _NUMBERS = {
     "request_ms": "latency of each request",
     "instance_ms": "service time of each instance, in parallel",
+    "catalog_ms": "service time of each write of a catalog, under its lock",
+    "catalog_entry_us": "the same for each entry of that catalog",
+    "catalog_lock_s": "how long a write waits for the lock of a catalog",
+    "refresh_lock_s": "how long a refresh waits for it before it silently does nothing",
+    "resource_ms": "time to save a new resource, in which another one of that label may appear",
+    "firewall_status": "status of requests whose URL the firewall refuses",
     "instance_lock_ms": "service time of each instance under the lock of the whole server",
     "bandwidth_bps": "bytes per second at which each body is read, 0 for no limit",
     "max_body_bytes": "largest body before a 413, 0 for no limit",

@@ -1,96 +1,114 @@
-"""`extract=true`: unpacking an uploaded archive into a resource, recognised by its name only (FIL 1.4)."""
+"""`extract=true`: unpacking an uploaded archive into a resource while it arrives, recognised by its name (FIL 1.4).
+
+The readers are those of the import service, with the semantics of Java's streams: the directory at the end of a zip
+is never read, and what was extracted before an error stays on disk without an entry.
+"""
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tarfile
-import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO
+from collections.abc import AsyncIterator
 
 import anyio.to_thread
 
-from xferengine.emulator.file_names import inside
+from xferengine.emulator.bytesource import ByteSource, ContainerError, gunzip
+from xferengine.emulator.containers import container_format
 from xferengine.emulator.http import HttpError
+from xferengine.emulator.storing import FolderWriter
+from xferengine.emulator.tarread import TarEntry, TarReader
+from xferengine.emulator.zipread import MalformedName, ZipEntry, ZipReader
 
-_ZIP = (".zip", ".zar")
-_TAR = (".tar", ".xar")
-_TAR_GZ = (".tar.gz", ".tgz")
-_GZ = ".gz"
+_SMALL_BYTES = 1 << 18
+_BATCH_BYTES = 1 << 20
+_BATCH_MEMBERS = 256
+_REGULAR = (b"", b"0", b"7")
 
-Members = Iterator[tuple[str, IO[bytes]]]
+Chunk = bytes | memoryview
 
 
 def is_archive(name: str) -> bool:
     """Say whether a name is that of an archive; upper case does not count (FIL 1.4)."""
-    return name.endswith((*_ZIP, *_TAR, *_TAR_GZ, _GZ))
+    return container_format(name) != "UNKNOWN"
 
 
-async def unpack(
-    name: str, chunks: AsyncIterator[bytes], root: Path, *, overwrite: bool
-) -> tuple[list[str], list[str]]:
+async def unpack(name: str, chunks: AsyncIterator[bytes], writer: FolderWriter) -> None:
     """Unpack an archive at the root of a resource; the archive itself is not kept.
-
-    Returns:
-        Paths that were written, and paths that existed and were left alone.
 
     Raises:
         HttpError: 500 for a broken archive or one whose members leave the folder.
     """
-    with TemporaryFile() as spool:
-        async for chunk in chunks:
-            spool.write(chunk)
-        spool.seek(0)
-        return await anyio.to_thread.run_sync(_unpack, name, spool, root, overwrite)
-
-
-def _unpack(name: str, spool: IO[bytes], root: Path, overwrite: bool) -> tuple[list[str], list[str]]:
-    written: list[str] = []
-    present: list[str] = []
+    source = ByteSource(chunks)
     try:
-        for path, content in _members(name, spool):
-            target = inside(root, path)
-            if target.exists() and not overwrite:
-                present.append(path)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
-            with target.open("wb") as file:
-                shutil.copyfileobj(content, file, 1 << 18)
-            written.append(path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError, RuntimeError, ValueError) as error:
+        match container_format(name):
+            case "ZIP":
+                await _refuse_other(source, b"PK")
+                await _Unpacking(ZipReader(source), writer).run()
+            case "TAR":
+                await _Unpacking(TarReader(source), writer).run()
+            case "TGZ":
+                await _Unpacking(TarReader(ByteSource(gunzip(source))), writer).run()
+            case _:
+                # A lone .gz is one compressed file: x.nii.gz becomes x.nii (FIL 1.4).
+                await writer.write_large(name.rpartition("/")[2].removesuffix(".gz"), gunzip(source))
+        await source.drain()
+    except (ContainerError, MalformedName, zlib.error, OSError) as error:
+        if isinstance(error, ConnectionError):
+            raise  # the request's body ended early: nobody is left to answer
         raise HttpError(500, "Unable to extract the archive.") from error
     except HttpError as error:
         raise HttpError(500, error.message) from error
-    return written, present
 
 
-def _members(name: str, spool: IO[bytes]) -> Members:
-    if name.endswith(_ZIP):
-        return _zip_members(spool)
-    if name.endswith(_TAR):
-        return _tar_members(spool, "r:")
-    if name.endswith(_TAR_GZ):
-        return _tar_members(spool, "r:gz")
-    # A lone .gz is one compressed file: x.nii.gz becomes x.nii (FIL 1.4).
-    return iter([(name.rpartition("/")[2].removesuffix(_GZ), gzip.GzipFile(fileobj=spool))])  # type: ignore[list-item]
+async def _refuse_other(source: ByteSource, magic: bytes) -> None:
+    head = await source.read_up_to(len(magic))
+    source.unread(head)
+    if head != magic:
+        raise ContainerError("not the announced format")
 
 
-def _zip_members(spool: IO[bytes]) -> Members:
-    with zipfile.ZipFile(spool) as archive:
-        for info in archive.infolist():
-            if not info.is_dir():
-                with archive.open(info) as content:
-                    yield info.filename, content
+class _Unpacking:
+    """One archive on its way to disk: small members are written in batches, in a thread."""
+
+    def __init__(self, reader: ZipReader | TarReader, writer: FolderWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._batch: list[tuple[str, list[Chunk]]] = []
+        self._held = 0
+
+    async def run(self) -> None:
+        """Read to the end."""
+        while (entry := await self._reader.next_entry()) is not None:
+            if _is_file(entry):
+                await self._take(entry.name.removeprefix("./"))
+        await self._flush()
+
+    async def _take(self, path: str) -> None:
+        pieces: list[Chunk] = []
+        size = 0
+        while data := await self._reader.read():
+            pieces.append(data)
+            size += len(data)
+            if size > _SMALL_BYTES:
+                await self._flush()
+                await self._writer.write_large(path, self._rest(pieces))
+                return
+        self._batch.append((path, pieces))
+        self._held += size
+        if self._held >= _BATCH_BYTES or len(self._batch) >= _BATCH_MEMBERS:
+            await self._flush()
+
+    async def _rest(self, pieces: list[Chunk]) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield bytes(piece)
+        async for chunk in self._reader.chunks():
+            yield chunk
+
+    async def _flush(self) -> None:
+        if self._batch:
+            batch, self._batch, self._held = self._batch, [], 0
+            await anyio.to_thread.run_sync(self._writer.write_small, batch)
 
 
-def _tar_members(spool: IO[bytes], mode: str) -> Members:
-    with tarfile.open(fileobj=spool, mode=mode) as archive:  # type: ignore[call-overload]
-        for info in archive:
-            content = archive.extractfile(info) if info.isreg() else None
-            if content is not None:
-                yield info.name.removeprefix("./"), content
+def _is_file(entry: ZipEntry | TarEntry) -> bool:
+    """Links, devices and folders are passed over."""
+    return not entry.is_directory and (isinstance(entry, ZipEntry) or entry.kind in _REGULAR)

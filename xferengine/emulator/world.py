@@ -19,6 +19,7 @@ from xferengine.emulator.records import (
     Experiment,
     PrearcRow,
     Project,
+    Reconstruction,
     Record,
     Resource,
     Scan,
@@ -65,6 +66,8 @@ class World:
             for _, doc in self.store.docs(kind.KIND):
                 if kind is Experiment:
                     doc["scans"] = {key: Scan(**scan) for key, scan in doc["scans"].items()}
+                    images = doc.get("reconstructions", {})
+                    doc["reconstructions"] = {key: Reconstruction(**image) for key, image in images.items()}
                 self._remember(kind(**doc))
 
     def close(self) -> None:
@@ -116,8 +119,9 @@ class World:
             case Resource():
                 self.resources.pop(record.id, None)
                 self._owned.get(record.owner, {}).pop(record.id, None)
-                self._catalogs.pop(record.id, None)
-                self.store.drop_entries(record.id)
+                if not record.catalog_of:
+                    self._catalogs.pop(record.id, None)
+                    self.store.drop_entries(record.id)
             case PrearcRow():
                 self.rows.pop(record.key, None)
 
@@ -262,30 +266,34 @@ class World:
 
     def entries(self, resource: Resource) -> dict[str, CatalogEntry]:
         """Return the catalog by uri; change it through `put_entries` and `drop_entries` only."""
-        found = self._catalogs.get(resource.id)
+        found = self._catalogs.get(resource.catalog_id)
         if found is None:
             while len(self._catalogs) >= _CACHED_CATALOGS:
                 del self._catalogs[next(iter(self._catalogs))]
-            found = self._catalogs[resource.id] = self.store.entries(resource.id)
+            found = self._catalogs[resource.catalog_id] = self.store.entries(resource.catalog_id)
         return found
 
-    def put_entries(self, resource: Resource, entries: Iterable[CatalogEntry]) -> None:
-        """Insert or replace catalog entries and refresh the counters."""
+    def put_entries(self, resource: Resource, entries: Iterable[CatalogEntry], *, recount: bool = True) -> None:
+        """Insert or replace catalog entries; the counters follow unless told otherwise."""
         new = list(entries)
         self.entries(resource).update((entry.uri, entry) for entry in new)
         with self.store.transaction():
-            self.store.put_entries(resource.id, new)
-            self.refresh_counters(resource)
+            self.store.put_entries(resource.catalog_id, new)
+            if recount:
+                self.refresh_counters(resource)
 
-    def drop_entries(self, resource: Resource, uris: Iterable[str]) -> None:
-        """Remove catalog entries and refresh the counters."""
+    def drop_entries(self, resource: Resource, uris: Iterable[str], *, recount: bool = True) -> None:
+        """Remove catalog entries; the counters follow unless told otherwise."""
         gone = list(uris)
+        if not gone:
+            return
         catalog = self.entries(resource)
         for uri in gone:
             catalog.pop(uri, None)
         with self.store.transaction():
-            self.store.drop_entries(resource.id, gone)
-            self.refresh_counters(resource)
+            self.store.drop_entries(resource.catalog_id, gone)
+            if recount:
+                self.refresh_counters(resource)
 
     def refresh_counters(self, resource: Resource) -> None:
         """Recount files and bytes from the catalog."""

@@ -5,23 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from xferengine.errors import XferError
+from xferengine.jobs.core import Core
 from xferengine.jobs.locks import LockJudge
 from xferengine.jobs.rowlisting import RowListing
 from xferengine.jobs.spec import UploadSpec
-from xferengine.kit.clock import Clock
-from xferengine.kit.ratelimit import RateLimiter
-from xferengine.manifest.store import Manifest
-from xferengine.model.events import Emit, Notice
-from xferengine.schedule.breaker import Breaker
-from xferengine.schedule.keys import ExclusiveKeys
-from xferengine.schedule.lanes import Lanes
-from xferengine.schedule.retry import RetryPolicy
-from xferengine.schedule.sizer import Sizer
-from xferengine.schedule.stop import ByteCap, StopSignal
-from xferengine.settings.slices import Settings
+from xferengine.model.events import Notice
 from xferengine.store.reader import SourceReader
 from xferengine.streams.bundle import BundleKit
-from xferengine.xnat.client import XnatClient
 
 
 class Drained(Exception):
@@ -43,24 +33,10 @@ class StudyStopped(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
-    """One running job."""
+class Engine(Core):
+    """One running upload."""
 
-    job_id: str
     spec: UploadSpec
-    settings: Settings
-    manifest: Manifest
-    client: XnatClient
-    clock: Clock
-    emit: Emit
-    stop: StopSignal
-    lanes: Lanes
-    keys: ExclusiveKeys
-    retry: RetryPolicy
-    breaker: Breaker
-    sizer: Sizer
-    cap: ByteCap
-    limiter: RateLimiter | None
     reader: SourceReader
     bundles: BundleKit
     work: Workload

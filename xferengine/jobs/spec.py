@@ -69,8 +69,99 @@ class UploadSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "exclude",
             "since",
         )
-        parts = ["upload", *(repr(getattr(self, name)) for name in names)]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        return _identity("upload", self, names)
+
+
+def _identity(verb: str, spec: msgspec.Struct, names: tuple[str, ...]) -> str:
+    parts = [verb, *(repr(getattr(spec, name)) for name in names)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+FileVerification = Literal["digest", "read-back", "none"]
+
+
+class DownloadSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``download REMOTE… --to DIR``."""
+
+    remotes: tuple[str, ...]
+    """As written, without their profile: ``:PROJECT/SUBJECT/…``."""
+    server_url: str
+    target: str
+    """Absolute path of the folder."""
+    verify: FileVerification = "digest"
+    """``read-back``: what the server has no digest for is read a second time and compared."""
+    sample: float = 100.0
+    """Percentage of such files that is read again."""
+    stale_ok: bool = False
+    """Files whose catalog digest is out of date are no failure."""
+    ask_refresh: bool = False
+    """Ask the server for digests where it has none, before listing."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since: str = ""
+    """Only experiments whose date is this day (YYYY-MM-DD) or later."""
+
+    @property
+    def project(self) -> str:
+        """What ``jobs list`` shows."""
+        return ", ".join(sorted({remote.removeprefix(":").partition("/")[0] for remote in self.remotes}))
+
+    def identity(self) -> str:
+        """Return 32 hex digits that are equal for equal remotes, selection and target."""
+        return _identity("download", self, ("remotes", "server_url", "target", "include", "exclude", "since"))
+
+
+class VerifySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``verify A B``: a remote and a folder, or two remotes."""
+
+    a: str
+    """A remote without its profile (``:PROJECT…``), or an absolute path."""
+    b: str
+    server_url: str
+    """Of the remote; of ``a`` when both are remotes."""
+    other_url: str = ""
+    """Of ``b`` when both are remotes."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    since: str = ""
+
+    @property
+    def project(self) -> str:
+        """What ``jobs list`` shows."""
+        remote = self.a if self.a.startswith(":") else self.b
+        return remote.removeprefix(":").partition("/")[0]
+
+    def identity(self) -> str:
+        """Return 32 hex digits that are equal for equal places and selection."""
+        return _identity("verify", self, ("a", "b", "server_url", "other_url", "include", "exclude", "since"))
+
+
+class FilesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``upload-files PATH… REMOTE``."""
+
+    paths: tuple[str, ...]
+    """Absolute paths: the files below a folder keep their path inside it, a file its name."""
+    remote: str
+    """Without its profile: ``:PROJECT/…/RESOURCE``."""
+    server_url: str
+    content: str = ""
+    format: str = ""
+    tags: str = ""
+    """Of a resource that is created; an existing one keeps its own."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def project(self) -> str:
+        """What ``jobs list`` shows."""
+        return self.remote.removeprefix(":").partition("/")[0]
+
+    def identity(self) -> str:
+        """Return 32 hex digits that are equal for equal paths, selection and resource."""
+        return _identity("upload-files", self, ("paths", "remote", "server_url", "include", "exclude"))
+
+
+AnySpec = UploadSpec | DownloadSpec | VerifySpec | FilesSpec
 
 
 class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,9 +190,27 @@ class StudyReport(msgspec.Struct, frozen=True, kw_only=True):
     detail: str = ""
 
 
+class ItemReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the report of a verb that works on files: an experiment, or the own files of a subject or project."""
+
+    item: str
+    """``PROJECT/SUBJECT/EXPERIMENT``, as far as it goes."""
+    id: str
+    """Accession id."""
+    state: str
+    files: int
+    bytes: int
+    counts: dict[str, int]
+    """Files by what became of them; the words are the verb's."""
+    error: str = ""
+    detail: str = ""
+
+
 class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """Outcome of a job: what ``run_job`` returns and ``jobs report`` prints."""
 
     summary: Summary
     studies: tuple[StudyReport, ...] = ()
     """Every session when there are at most 10,000; the CSV and JSON files hold all."""
+    items: tuple[ItemReport, ...] = ()
+    """The same for verbs that move or compare files of resources."""

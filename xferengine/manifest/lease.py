@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from xferengine.errors import LockedByOther
+from xferengine.kit.filelock import try_lock
 
 STALE_S = 90.0
 """A lease of another host without a heartbeat for so long belongs to a dead run."""
@@ -32,24 +32,6 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
 
 
-def _lock(handle: int) -> bool:
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[None]:
     """Hold the OS lock of a job folder; the kernel gives it back when the process dies, however it dies.
@@ -59,7 +41,7 @@ def hold_lock(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _lock(handle):
+        if not try_lock(handle):
             raise LockedByOther(f"another run is working on this job: {folder.name}", path=str(folder))
         yield
     finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from xferengine.errors import DiskFull, ManifestCorrupt, ManifestError, UnknownVersion
 from xferengine.kit.atomicfile import map_disk_errors
 
-VERSION = 1
+VERSION = 2
 WRITER_CACHE_KB, READER_CACHE_KB = 16_000, 2_000
 """Pages that a connection keeps. Readers walk whole tables once: what they read is in the system's cache anyway."""
 
@@ -115,6 +115,59 @@ CREATE TABLE other (
 CREATE INDEX other_study ON other (study_id) WHERE study_id IS NOT NULL;
 """
 
+FILE_TABLES = """
+CREATE TABLE item (                    -- what is listed in one go: an experiment, or a subject's or project's own files
+  id INTEGER PRIMARY KEY,
+  key TEXT NOT NULL UNIQUE,            -- LEVEL:ID
+  level TEXT NOT NULL,
+  project TEXT NOT NULL,
+  subject TEXT NOT NULL DEFAULT '',
+  subject_id TEXT NOT NULL DEFAULT '',
+  label TEXT NOT NULL DEFAULT '',
+  accession TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL DEFAULT 'planned',
+  error TEXT NOT NULL DEFAULT '',
+  detail TEXT NOT NULL DEFAULT '',
+  seen_run INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX item_state ON item (state);
+
+CREATE TABLE resource (
+  id INTEGER PRIMARY KEY,
+  item_id INTEGER NOT NULL,
+  number TEXT NOT NULL,                -- the server's id of it
+  label TEXT NOT NULL,
+  level TEXT NOT NULL,
+  child_id TEXT NOT NULL DEFAULT '',
+  child_type TEXT NOT NULL DEFAULT '',
+  direction TEXT NOT NULL DEFAULT '',
+  in_all INTEGER NOT NULL DEFAULT 0,   -- 1: an archive of everything below the experiment carries it
+  files INTEGER NOT NULL DEFAULT 0,    -- listed, wanted or not
+  bytes INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (item_id, number)
+);
+
+CREATE TABLE entry (                   -- one file of a resource
+  id INTEGER PRIMARY KEY,
+  item_id INTEGER NOT NULL,
+  resource_id INTEGER NOT NULL,
+  path TEXT NOT NULL,                  -- inside the resource
+  size INTEGER NOT NULL,               -- as listed; -1 unknown
+  digest TEXT NOT NULL DEFAULT '',     -- as listed
+  local TEXT NOT NULL DEFAULT '',
+  state TEXT NOT NULL DEFAULT 'planned',
+  note TEXT NOT NULL DEFAULT '',       -- CLASS: sentence
+  means TEXT NOT NULL DEFAULT '',      -- what it was verified by
+  real_digest TEXT NOT NULL DEFAULT '',
+  local_size INTEGER NOT NULL DEFAULT -1,
+  mtime_ns INTEGER NOT NULL DEFAULT 0,
+  inode INTEGER NOT NULL DEFAULT 0,
+  seen_run INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (resource_id, path)
+);
+CREATE INDEX entry_state ON entry (item_id, state);
+"""
+
 
 @contextmanager
 def mapped(path: Path) -> Iterator[None]:
@@ -180,7 +233,9 @@ def prepare(con: sqlite3.Connection, path: Path) -> None:
     with mapped(path):
         version = con.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            con.executescript(f"BEGIN;{TABLES}PRAGMA user_version={VERSION};COMMIT;")
+            con.executescript(f"BEGIN;{TABLES}{FILE_TABLES}PRAGMA user_version={VERSION};COMMIT;")
+        elif version == 1:  # before files of resources were known
+            con.executescript(f"BEGIN;{FILE_TABLES}PRAGMA user_version={VERSION};COMMIT;")
         elif version != VERSION:
             raise UnknownVersion(
                 f"the job was written by another version (manifest {version}, this program {VERSION})", path=str(path)

@@ -86,6 +86,10 @@ class PoolConfig(Slice, frozen=True):
     """``HH:MM`` local time."""
     max_bytes: int = 0
     """0 is unlimited."""
+    ranges_from_bytes: Count = 64 << 20
+    """A file from this size on is fetched alone and in ranges."""
+    connections_max: Count = 16
+    """Parallel ranges of one file."""
 
 
 class ServerConfig(Slice, frozen=True):

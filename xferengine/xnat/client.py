@@ -15,6 +15,7 @@ from xferengine.xnat.archive import Archive
 from xferengine.xnat.beside import beside
 from xferengine.xnat.experiments import Experiments
 from xferengine.xnat.faults import judge
+from xferengine.xnat.files import Files
 from xferengine.xnat.http import HttpTransport, open_http
 from xferengine.xnat.imports import Imports
 from xferengine.xnat.login import Login
@@ -77,6 +78,7 @@ class XnatClient:
         self.experiments = Experiments(self.call)
         self.resources = Resources(self.call)
         self.site = Site(self.call)
+        self.files = Files(self.call, self.stream)
 
     @property
     def user(self) -> str:

@@ -165,4 +165,4 @@ def test_any_history_gives_usable_limits(
     assert 1 <= limits.bytes <= CFG.bundle_bytes_max
     assert 1 <= limits.files <= CFG.bundle_files_max
     assert limits.predicted_s >= 0
-    assert min(sizer._cost) >= 0
+    assert min(sizer._model.costs) >= 0
