@@ -16,7 +16,8 @@ strings or patient labels: they name files, study UIDs and ids.
     │  └─ RemoteChanged                                                      RESTART
     ├─ IntegrityError ─ SizeMismatch · DigestMismatch · ArchiveBroken        RESTART
     ├─ CatalogStale                                                          SKIP   (the bytes are kept)
-    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput ─ UnusableLabel · LabelClash · DuplicateInstance  SKIP
+    ├─ LocalError ─ SourceChanged · UnsafePath · BadInput ─ UnusableLabel                    SKIP
+    │             │ LabelClash · NameClash · DuplicateInstance                    SKIP
     │             └ DiskFull                                                 FATAL
     └─ ManifestError ─ ManifestCorrupt · UnknownVersion                      FATAL
 """
@@ -234,6 +235,10 @@ class UnusableLabel(BadInput):
 
 class LabelClash(LocalError):
     """Two studies, or two people, would get one label."""
+
+
+class NameClash(LocalError):
+    """Two files would get one name in a folder."""
 
 
 class DuplicateInstance(LocalError):

@@ -141,29 +141,3 @@ class TestRefresh:
             for uri in ("/archive/nothing", "/archive/experiments/Q", f"/archive{FILES.removeprefix('/data')}/a.txt"):
                 assert (await site.ask("POST", f"{service}?resource={uri}")).status == 400
             assert (await site.ask("GET", service)).status in (404, 405)
-
-
-class TestUserCache:
-    async def test_put_then_import_by_src(self):
-        """IMP 5.1, IMP 1.3."""
-        async with open_browser() as site:
-            cache = "/user/cache/resources/UP/files/a.zip"
-            assert (await site.ask("PUT", f"/data{cache}?inbody=true", zipped(instances(2)))).status == 200
-            answer = await site.ask("POST", f"{IMPORT}&src={cache}")
-            assert (answer.status, answer.text.startswith("/data/prearchive/projects/P/")) == (200, True)
-
-    async def test_inverted_flag(self):
-        """FIL 1.8: a file's URL lists or deletes the folder, the folder's own URLs are unknown."""
-        async with open_browser() as site:
-            base = "/data/user/cache/resources"
-            assert (await site.ask("PUT", f"{base}/X")).status == 200
-            assert (await site.ask("PUT", f"{base}/X")).status == 412
-            await site.ask("PUT", f"{base}/X/files/d/a.txt?inbody=true", b"abc")
-            assert (await site.ask("GET", base)).body == b""
-            assert (await site.ask("GET", f"{base}/X")).status == 404
-            assert (await site.ask("GET", f"{base}/X/files")).status == 404
-            answer = await site.ask("GET", f"{base}/X/files/d/a.txt?format=json")
-            assert ([row["Name"] for row in answer.rows], answer.json["ResultSet"]["totalRecords"]) == (["a.txt"], "1")
-            assert (await site.ask("DELETE", f"{base}/X")).status == 404
-            assert (await site.ask("DELETE", f"{base}/X/files/d/a.txt")).status == 200
-            assert (await site.ask("GET", f"{base}/X/files/d/a.txt")).status == 404

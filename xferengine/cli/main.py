@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("xferengine.cli.commands.demo:demo", "Show everything on made-up data; needs nothing but the install."),
     "upload": ("xferengine.cli.commands.upload:upload", "Send DICOM sessions from folders, files, zip and tar."),
+    "upload-files": ("xferengine.cli.commands.upload_files:upload_files", "Send any files into a resource."),
+    "download": ("xferengine.cli.commands.download:download", "Bring files of an archive to a folder, verified."),
     "jobs": ("xferengine.cli.commands.jobs:jobs", "List, resume, retry, cancel and report jobs."),
     "prearchive": ("xferengine.cli.commands.prearchive:prearchive", "List and handle sessions in the prearchive."),
+    "api": ("xferengine.cli.commands.api:api", "Call any endpoint of the server."),
     "doctor": ("xferengine.cli.commands.doctor:doctor", "Examine a server and say what was found."),
     "emulator": ("xferengine.cli.commands.emulator:emulator", "Run the embedded XNAT emulator."),
     "login": ("xferengine.cli.commands.login:login", "Check a password and keep it in the keychain."),

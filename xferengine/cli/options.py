@@ -78,6 +78,14 @@ SELECTION = _options(
     (("--exclude",), {"metavar": "KEY=GLOB", "multiple": True, "help": "Leave out what matches. Repeatable."}),
     (("--since",), {"metavar": "DATE", "help": "Only studies whose StudyDate is this day (YYYY-MM-DD) or later."}),
 )  # fmt: skip
+REMOTE_SELECTION = _options(
+    "Selection",
+    (("--include",), {"metavar": "KEY=GLOB", "multiple": True,
+                      "help": "Take only what matches: project, subject, experiment, xsiType, scan, scan-type,"
+                              " resource, file. Repeatable."}),
+    (("--exclude",), {"metavar": "KEY=GLOB", "multiple": True, "help": "Leave out what matches. Repeatable."}),
+    (("--since",), {"metavar": "DATE", "help": "Only experiments whose date is this day (YYYY-MM-DD) or later."}),
+)  # fmt: skip
 LIMITS = _options(
     "Limits",
     (("--workers",), {"metavar": "N", "type": click.IntRange(1, 256),

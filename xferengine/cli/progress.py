@@ -8,7 +8,7 @@ from typing import Any, Protocol, TextIO
 from xferengine.cli.table import shorten
 from xferengine.cli.tally import Pace, Tally
 from xferengine.jobs.wording import count_text, size_text
-from xferengine.model.events import Event, ScanProgress
+from xferengine.model.events import Event, ListingProgress, ScanProgress
 
 LINE_EVERY_S = 10.0
 DRAW_EVERY_S = 0.1
@@ -84,7 +84,7 @@ class Lines:
 def progress_text(tally: Tally, pace: Pace, *, ended: bool = False) -> str:
     """Return the state of a job as one line; once it has ended without rate and time left."""
     if tally.plan is None:
-        return scan_text(tally.scan)
+        return looking_text(tally)
     plan = tally.plan
     parts = [
         f"{tally.sessions:,}/{tally.sessions_total:,} sessions",
@@ -99,6 +99,17 @@ def progress_text(tally: Tally, pace: Pace, *, ended: bool = False) -> str:
     if tally.paused and not ended:
         parts.append("waiting for the server")
     return " · ".join(parts)
+
+
+def looking_text(tally: Tally) -> str:
+    """Return how far the looking is that comes before a plan."""
+    return listing_text(tally.listing) if tally.listing is not None else scan_text(tally.scan)
+
+
+def listing_text(listing: ListingProgress) -> str:
+    """Return how far the listing of a server is."""
+    items = f"{listing.items:,} of {count_text(listing.items_total, 'item')}"
+    return f"Listing: {items}, {count_text(listing.files, 'file')}, {size_text(listing.bytes)}"
 
 
 def scan_text(scan: ScanProgress | None) -> str:
@@ -137,7 +148,7 @@ class Bars:
         self._drawn_s = self._now()
         self._pace.mark(self._tally.bytes)
         if self._tally.plan is None:
-            self._show([("", 0, 0, scan_text(self._tally.scan))])
+            self._show([("", 0, 0, looking_text(self._tally))])
             return
         plan, tally = self._tally.plan, self._tally
         rate = f"{size_text(self._pace.rate_bps)}/s" if self._pace.rate_bps and not tally.paused else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from xferengine.cli.exitcodes import RESUMABLE
 from xferengine.cli.table import Column, table_lines
-from xferengine.jobs.plan import PlanStudy, PlanView
+from xferengine.jobs.plan import PlanStudy, PlanTotals, PlanView
 from xferengine.jobs.wording import WHAT_TO_DO, count_text, failure_lines, size_text, summary_lines, wrapped
 from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Summary
@@ -40,9 +40,8 @@ def totals_line(plan: PlanView) -> str:
     return text
 
 
-def question(plan: PlanView) -> str:
+def question(totals: PlanTotals) -> str:
     """Return the question before the first byte."""
-    totals = plan.totals
     return f"Send {count_text(totals.experiments, 'session')} ({size_text(totals.bytes)})?"
 
 

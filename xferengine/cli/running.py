@@ -10,7 +10,7 @@ from xferengine.cli.views import find_view
 if TYPE_CHECKING:
     from xferengine.cli.options import Request
     from xferengine.jobs.plan import RunOptions
-    from xferengine.jobs.spec import UploadSpec
+    from xferengine.jobs.spec import AnySpec
     from xferengine.settings.load import Gathered
     from xferengine.settings.slices import Settings
 
@@ -26,10 +26,8 @@ def check_limits(settings: Settings) -> None:
     parse_timetable(settings.pool.bwlimit)
 
 
-def run_upload(
-    request: Request, gathered: Gathered, settings: Settings, *, spec: UploadSpec, options: RunOptions
-) -> int:
-    """Run or continue an upload job; return its exit code.
+def run_verb(request: Request, gathered: Gathered, settings: Settings, *, spec: AnySpec, options: RunOptions) -> int:
+    """Run or continue a job; return its exit code.
 
     Raises:
         XferError: nothing could begin.

@@ -10,7 +10,10 @@ from xferengine.model.events import (
     AttemptFailed,
     BytesMoved,
     Event,
+    FilesDone,
+    ItemChanged,
     JobStarted,
+    ListingProgress,
     Paused,
     PlanReady,
     ScanProgress,
@@ -20,6 +23,7 @@ from xferengine.model.events import (
 from xferengine.model.states import StudyState
 
 RATE_OVER_S = 20.0
+_ENDED = frozenset({"done", "partial", "failed"})
 _FINAL = frozenset(str(state) for state in StudyState if state.is_final)
 
 
@@ -32,12 +36,15 @@ class Tally:
 
     def __init__(self) -> None:
         self.scan: ScanProgress | None = None
+        self.listing: ListingProgress | None = None
         self.plan: PlanReady | None = None
         self.paused = ""
         self.files = 0
         self.attempts_failed = 0
         self._done_bytes = 0
         self._moving: dict[int, int] = {}
+        self._counted: dict[int, tuple[int, int]] = {}
+        """Files and bytes of units under way that are done."""
         self._ended: set[str] = set()
 
     @property
@@ -67,20 +74,24 @@ class Tally:
             case BytesMoved():
                 self._moving[event.unit] = max(0, self._moving.get(event.unit, 0) + event.bytes)
                 self.paused = ""
+            case FilesDone():
+                self._count_files(event)
             case UnitDone():
+                counted = self._counted.pop(event.unit, (0, 0))
                 self._moving.pop(event.unit, None)
-                self._done_bytes += event.bytes
-                self.files += event.files
+                self._done_bytes += max(event.bytes - counted[1], 0)
+                self.files += max(event.files - counted[0], 0)
             case AttemptFailed():
                 self._moving.pop(event.unit, None)
                 self.attempts_failed += 1
             case StudyChanged():
-                if event.state in _FINAL:
-                    self._ended.add(event.study)
-                else:
-                    self._ended.discard(event.study)
+                self._note_end(event.study, has_ended=event.state in _FINAL)
+            case ItemChanged():
+                self._note_end(event.item, has_ended=event.state in _ENDED)
             case ScanProgress():
                 self.scan = event
+            case ListingProgress():
+                self.listing = event
             case PlanReady():
                 self.plan = event
             case Paused():
@@ -89,6 +100,19 @@ class Tally:
                 self._ended.clear()
             case _:
                 return
+
+    def _count_files(self, event: FilesDone) -> None:
+        files, size = self._counted.get(event.unit, (0, 0))
+        self._counted[event.unit] = files + event.files, size + event.bytes
+        self._moving[event.unit] = max(0, self._moving.get(event.unit, 0) - event.bytes)
+        self._done_bytes += event.bytes
+        self.files += event.files
+
+    def _note_end(self, ref: str, *, has_ended: bool) -> None:
+        if has_ended:
+            self._ended.add(ref)
+        else:
+            self._ended.discard(ref)
 
 
 class Pace:

@@ -18,7 +18,7 @@ from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Event, Notice, Paused, Summary
 
 if TYPE_CHECKING:
-    from xferengine.jobs.plan import PlanView
+    from xferengine.jobs.plan import FilesPlan, PlanView
     from xferengine.jobs.spec import JobReport
     from xferengine.settings.load import Gathered
 
@@ -30,8 +30,8 @@ class View(Protocol):
         """Take an event of the engine; returns at once."""
         ...
 
-    async def confirm(self, plan: PlanView) -> bool:
-        """Show the plan; return whether it may be sent."""
+    async def confirm(self, plan: PlanView | FilesPlan) -> bool:
+        """Show the plan; return whether it may be carried out."""
         ...
 
     def finish(self, report: JobReport) -> Summary:
@@ -74,17 +74,19 @@ class TextView:
             self._terminal.tell(words)
         self._progress.take(event)
 
-    async def confirm(self, plan: PlanView) -> bool:
+    async def confirm(self, plan: PlanView | FilesPlan) -> bool:
         """Show the plan and ask, when a person is there and did not say yes before."""
         self._progress.hide()
+        is_upload = not hasattr(plan, "verb")
         if not self._manner.quiet:
-            self._terminal.say(*render_text.plan_lines(plan, self._terminal.width))
+            self._terminal.say(*_plan_lines(plan, self._terminal.width))
         if self._manner.dry_run:
-            self._terminal.say("Nothing is sent (--dry-run).")
+            self._terminal.say(f"Nothing is {'sent' if is_upload else 'moved'} (--dry-run).")
             return False
-        if self._manner.yes or not self._terminal.can_ask or not plan.totals.experiments:
+        wants_asking = is_upload or getattr(plan, "asks", False)
+        if self._manner.yes or not wants_asking or not self._terminal.can_ask or not plan.totals.experiments:
             return True
-        self._declined = not await ask_yes_no(render_text.question(plan))
+        self._declined = not await ask_yes_no(render_text.question(plan.totals))
         return not self._declined
 
     def finish(self, report: JobReport) -> Summary:
@@ -120,7 +122,7 @@ class JsonView:
         self._lines.emit(event)
         self._progress.take(event)
 
-    async def confirm(self, plan: PlanView) -> bool:
+    async def confirm(self, plan: PlanView | FilesPlan) -> bool:
         """Go on: a program that reads JSON is not asked (the totals are in ``plan-ready``)."""
         return True
 
@@ -134,6 +136,14 @@ class JsonView:
     def close(self) -> None:
         """Take the progress away."""
         self._progress.close()
+
+
+def _plan_lines(plan: PlanView | FilesPlan, width: int) -> list[str]:
+    if hasattr(plan, "verb"):
+        from xferengine.cli.render_files import files_plan_lines
+
+        return files_plan_lines(cast("FilesPlan", plan), width)
+    return render_text.plan_lines(cast("PlanView", plan), width)
 
 
 def _words(event: Event) -> str:

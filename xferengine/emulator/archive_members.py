@@ -15,7 +15,7 @@ class Member:
     """One file of an archive: its path in there, and where it lies.
 
     The other fields serve faults: `data` is sent in the place of the file's bytes, `extra` behind them; a member that
-    `is_link` is a symbolic link to what `data` says.
+    `is_link` is a symbolic link to what `data` says; one that `may_repeat` does not end a zip that has its name.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Member:
     extra: bytes = b""
     has_wrong_crc: bool = False
     is_link: bool = False
+    may_repeat: bool = False
 
 
 class ArchiveFailed(Exception):

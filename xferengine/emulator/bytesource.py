@@ -9,10 +9,21 @@ except ImportError:  # the wheel exists for common machines only
     import zlib as fast_zlib
 
 crc32 = fast_zlib.crc32
+compressobj = fast_zlib.compressobj
+FAST_LEVEL: int = fast_zlib.Z_DEFAULT_COMPRESSION  # the library's own idea of a default
 decompressobj = fast_zlib.decompressobj
 InflateError: type[Exception] = fast_zlib.error  # type: ignore[assignment]  (isal's stub calls the class an instance)
 
-__all__ = ["ByteSource", "ContainerError", "InflateError", "crc32", "decompressobj", "gunzip"]
+__all__ = [
+    "FAST_LEVEL",
+    "ByteSource",
+    "ContainerError",
+    "InflateError",
+    "compressobj",
+    "crc32",
+    "decompressobj",
+    "gunzip",
+]
 
 _OUT_BYTES = 1 << 20
 

@@ -6,14 +6,17 @@ import shutil
 from xml.sax.saxutils import quoteattr
 
 from xferengine.emulator import tables
+from xferengine.emulator.event_policy import require_event
+from xferengine.emulator.file_select import refuse_foreign_numbers
 from xferengine.emulator.holders import Holder, resources_of
 from xferengine.emulator.http import HttpError, Request, Response
 from xferengine.emulator.places import RESOURCE_BASES, Place, locate
 from xferengine.emulator.records import CatalogEntry, Resource
 from xferengine.emulator.refresh import Refresh
+from xferengine.emulator.resource_rows import Attributes, make_resource, match_slot, out_side, read_document
 from xferengine.emulator.router import REST, Route
 from xferengine.emulator.site import Site, chosen_media, table_response
-from xferengine.emulator.world import World, safe_name
+from xferengine.emulator.world import World
 
 COLUMNS = (
     "xnat_abstractresource_id", "label", "element_name", "category", "cat_id", "cat_desc", "file_count", "file_size",
@@ -26,11 +29,15 @@ class Catalogs:
 
     def __init__(self, site: Site) -> None:
         self._world: World = site.world
+        self._config = site.config
         self._refresh = Refresh(site)
 
     def routes(self) -> list[Route]:
         """Return the routes inside the `/data` application."""
-        found: list[Route] = [("POST", "/services/refresh/catalog", self._refresh.handle)]
+        found: list[Route] = [
+            ("POST", "/services/refresh/catalog", self._refresh.handle),
+            ("GET", "/services/refresh/catalog", self._refresh.refuse),
+        ]
         for base in RESOURCE_BASES:
             found += [
                 ("GET", base + "/resources", self.list_resources),
@@ -48,14 +55,27 @@ class Catalogs:
         place = locate(self._world, request, all_below=request.query.flag("all"))
         if not place.holders:
             raise HttpError(404)
-        rows = [_row(holder, resource) for holder, resource in resources_of(self._world, place.holders)]
+        found = resources_of(self._world, place.holders)
+        if request.query.flag("file_stats") or request.query.flag("cache_file_stats"):
+            self._count_missing(found, saves=request.query.flag("cache_file_stats"))
+        rows = [_row(holder, resource) for holder, resource in found]
         return table_response(request, tables.Table(columns=COLUMNS, rows=rows, title="Resources"), media)
+
+    def _count_missing(self, found: list[tuple[Holder, Resource]], *, saves: bool) -> None:
+        """Count where the database has no counts yet; reading a listing may save them (FIL 1.2)."""
+        for _, resource in found:
+            if resource.file_count == 0:
+                entries = self._world.entries(resource).values()
+                resource.file_count, resource.file_size = len(entries), sum(entry.size for entry in entries)
+                if saves:
+                    self._world.save(resource)
 
     async def get_catalog(self, request: Request) -> Response:
         """Return the catalog document; only XML is offered (FIL 1.2)."""
         if tables.negotiate(request.headers.get("accept"), (tables.XML,)) is None:
             raise HttpError(406)
         place = locate(self._world, request)
+        refuse_foreign_numbers(self._world, request, request.vars["R"])
         found = find_resources(self._world, place, request.vars["R"], reads=True)
         if not found:
             raise HttpError(404, "Unable to find the specified catalog.")
@@ -72,9 +92,15 @@ class Catalogs:
             raise HttpError(400, "Unexpected file path: append /files to the resource URL to add files.")
         place = locate(self._world, request)
         require_edit(self._world, request, place)
-        if find_resources(self._world, place, request.vars["R"], reads=False):
+        holder, label = out_side(place.holders[0]), request.vars["R"]
+        attributes = await read_document(self._world, request)
+        if match_slot(resources_of(self._world, [holder]), label, reads=False):
             raise HttpError(409, "Specified resource already exists.")
-        make_resource(self._world, place.holders[0], request.vars["R"], request)
+        if label.isdigit():
+            # Digits are a number, and this one is nobody's (FIL 1.1).
+            raise HttpError(404)
+        require_event(self._config, request.query)
+        make_resource(self._world, holder, "" if label == "NULL" else label, attributes)
         return Response(200)
 
     async def post_resource(self, request: Request) -> Response:
@@ -83,8 +109,10 @@ class Catalogs:
             raise HttpError(404)
         place = locate(self._world, request)
         require_edit(self._world, request, place)
-        resource = make_resource(self._world, place.holders[0], "", request)
-        url = f"/data{place.holders[0].uri}/resources/{resource.id}"
+        require_event(self._config, request.query)
+        holder = out_side(place.holders[0])
+        resource = make_resource(self._world, holder, "", Attributes.of(request.query))
+        url = f"/data{holder.uri}/resources/{resource.id}"
         return Response(200, url.encode(), "text/plain", {"Location": url})
 
     async def delete_resource(self, request: Request) -> Response:
@@ -99,6 +127,8 @@ class Catalogs:
         ]
         if found and not self._world.can_delete(request.user, place.project_id):
             raise HttpError(403, "User account doesn't have permission to delete this resource.")
+        if found:
+            require_event(self._config, request.query)
         for _, resource in found:
             shutil.rmtree(self._world.resource_dir(resource), ignore_errors=True)
             self._world.delete(resource)
@@ -106,13 +136,8 @@ class Catalogs:
 
 
 def find_resources(world: World, place: Place, slot: str, *, reads: bool) -> list[tuple[Holder, Resource]]:
-    """Match a resource slot: label or numeric id, `NULL` for no label, a comma list on GET (FIL 1.1)."""
-    wanted = {"" if name == "NULL" else name for name in (slot.split(",") if reads else [slot])}
-    return [
-        (holder, resource)
-        for holder, resource in resources_of(world, place.holders)
-        if resource.label in wanted or str(resource.id) in wanted
-    ]
+    """Match the resource slot of a URL among the resources of a place."""
+    return match_slot(resources_of(world, place.holders), slot, reads=reads)
 
 
 def require_edit(world: World, request: Request, place: Place) -> None:
@@ -121,23 +146,6 @@ def require_edit(world: World, request: Request, place: Place) -> None:
         raise HttpError(404)
     if not world.can_edit(request.user, place.project_id):
         raise HttpError(403, "User account doesn't have permission to modify this session.")
-
-
-def make_resource(world: World, holder: Holder, label: str, request: Request) -> Resource:
-    """Make a resource with the attributes the query names (FIL 1.3)."""
-    if label and (not safe_name(label) or "'" in label):
-        raise HttpError(400)
-    content = request.query.get("content")
-    if not content and holder.category == "scans" and holder.cat_desc:
-        # The first resource on a scan that has a type is RAW unless told otherwise (FIL 1.3).
-        content = "" if world.resources_of(holder.owner) else "RAW"
-    resource = world.add_resource(holder.owner, label, "", content=content, format=request.query.get("format"))
-    resource.folder = f"{holder.folder}/{label or resource.id}"
-    resource.description = request.query.get("description")
-    resource.tags = [tag.replace(":", "=", 1) for tag in request.query.get("tags").split(",") if tag]
-    world.save(resource)
-    world.resource_dir(resource).mkdir(parents=True, exist_ok=True)
-    return resource
 
 
 def catalog_xml(resource: Resource, entries: list[CatalogEntry], location: str = "") -> bytes:

@@ -17,11 +17,11 @@ from xferengine.emulator.clock import Clock
 from xferengine.emulator.config import EmulatorConfig
 from xferengine.emulator.errors import LATIN_HTML, container_page, proxy_page, status_page, status_response
 from xferengine.emulator.faults import FaultPlan
-from xferengine.emulator.http import HttpError, Query, Request, Response
+from xferengine.emulator.http import AnswerCut, HttpError, Query, Request, Response
 from xferengine.emulator.request_log import RequestLog, Served
 from xferengine.emulator.routing import Routing
 from xferengine.emulator.trouble import Trouble, Turn
-from xferengine.emulator.wire import BodyCut, BodyReader, BodyTooLarge, Sender, abort
+from xferengine.emulator.wire import BodyCut, BodyReader, BodyTooLarge, Sender, abort, close
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +65,9 @@ class Exchange:
             if not state.body.is_done:
                 await state.body.swallow(self._config.swallow_bytes, self._config.swallow_s)
             return response
+        except AnswerCut:
+            close(raw)
+            return web.Response()
         except (BodyCut, ConnectionError):
             # The client went away or a fault cut the connection: nobody is left to answer.
             abort(raw)
@@ -181,7 +184,8 @@ class Exchange:
             headers.append(("X-Content-Type-Options", "nosniff"))
             headers.append(("X-Frame-Options", "SAMEORIGIN"))
             if answer.status < 300 and state.path.startswith(("/data", "/REST")):
-                headers.append(("Accept-Ranges", "bytes"))
+                if not state.hides_ranges:
+                    headers.append(("Accept-Ranges", "bytes"))
                 headers.append(("Vary", "Accept-Charset, Accept-Encoding, Accept-Language, Accept"))
         return await state.sender.send(answer, headers, keep_alive=state.body.is_done)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xferengine.emulator.archive_members import Member
 from xferengine.emulator.clock import Clock, folder_stamp
-from xferengine.emulator.faults import FaultPlan, Kind, Rule
+from xferengine.emulator.faults import MEMBER_KINDS, FaultPlan, Kind, Rule
 from xferengine.emulator.hooks import Hooks, Pacer
+from xferengine.emulator.member_faults import changed
 from xferengine.emulator.prearc_table import PrearcTable
 from xferengine.emulator.records import PrearcRow
 
@@ -61,6 +63,18 @@ class FaultHooks(Hooks):
         rule = self._strike(Kind.ARCHIVE_TIMEOUT, row, "")
         if rule is not None:
             await self._clock.sleep(rule.delay_s or self._archive_timeout_s + 1.0)
+
+    def on_members(self, members: list[Member]) -> list[Member]:
+        """Rename, repeat, drop, add or falsify members."""
+        if not self._plan.has(MEMBER_KINDS):
+            return members
+        struck = ((member, self._plan.strike("", member.name, MEMBER_KINDS)) for member in members)
+        return [each for member, rule in struck for each in ([member] if rule is None else changed(member, rule))]
+
+    def change_after(self, path: Path) -> int | None:
+        """Change a file while it is sent."""
+        rule = self._plan.strike("", str(path), (Kind.FILE_CHANGES,))
+        return None if rule is None else rule.after_bytes
 
     def _strike(self, kind: Kind, row: PrearcRow, name: str) -> Rule | None:
         return self._plan.strike("", f"{row.url}/{name}", (kind,))

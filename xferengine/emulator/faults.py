@@ -3,6 +3,29 @@
 A plan is a list of rules. A rule names a kind, a pattern on the path, and when it fires: on the n-th match,
 a limited number of times, or by chance from the plan's own seeded generator. Rules are written in code with
 `FaultPlan.add` or on the command line as `KIND:key=value,key=value`.
+
+Requests (`match` is searched in ``path?query``):
+    reset-before-body, reset-in-body, reset-after-body   RST around the request's body (`after_bytes`)
+    early-error (`status`), too-large (`limit_bytes`), too-many, unavailable (`retry_after_s`)
+    bad-gateway, gateway-timeout (`delay_s`)             the work goes on behind the proxy's error page
+    drop-login, login-page, html-page, redirect (`location`)
+    stall-reading, stall-sending (`delay_s`, `after_bytes`)
+Answers, disturbed after `after_bytes` of the body; an answer shorter than that is disturbed in its last chunk:
+    reset-in-answer   RST                                cut-answer   FIN, without the end of the message
+    end-answer        a chunked answer ends in good order, but too early; one with a length as cut-answer
+    flip-byte         one byte has its bits turned
+    ignore-range      200 with everything                strip-range  the same, and no Accept-Ranges
+    shift-range       206 for a range that begins `limit_bytes` (default 1) later, and says so
+Members of archives (`match` is searched in the member's name; `label` may hold ``{name}``):
+    member-renamed    to `label`                         member-extra    another one called `label` before it
+    member-link       a symbolic link to `label`         member-missing
+    member-twice, with other bytes the second time       member-crc      wrong CRC in both headers of a zip
+    member-longer     by `limit_bytes` (default 1)
+Stored files (`match` is searched in the path on the server's disk):
+    file-changes      on disk, after `after_bytes` of it were sent: what follows differs, and the time is newer
+Import and prearchive (`match` is searched in the row's URL with the file name):
+    instance-lost, late-lost, lock-leaked, concurrent-file, torn-entry, foreign-row (`label`), disk-full,
+    archive-timeout
 """
 
 from __future__ import annotations
@@ -39,6 +62,22 @@ class Kind(StrEnum):
     TORN_ENTRY = "torn-entry"
     FOREIGN_ROW = "foreign-row"
     DISK_FULL = "disk-full"
+    CUT_ANSWER = "cut-answer"
+    END_ANSWER = "end-answer"
+    FLIP_BYTE = "flip-byte"
+    IGNORE_RANGE = "ignore-range"
+    STRIP_RANGE = "strip-range"
+    SHIFT_RANGE = "shift-range"
+    HTML_PAGE = "html-page"
+    REDIRECT = "redirect"
+    MEMBER_RENAMED = "member-renamed"
+    MEMBER_EXTRA = "member-extra"
+    MEMBER_LINK = "member-link"
+    MEMBER_MISSING = "member-missing"
+    MEMBER_TWICE = "member-twice"
+    MEMBER_CRC = "member-crc"
+    MEMBER_LONGER = "member-longer"
+    FILE_CHANGES = "file-changes"
 
 
 HTTP_KINDS = frozenset(
@@ -57,9 +96,20 @@ HTTP_KINDS = frozenset(
         Kind.LOGIN_PAGE,
         Kind.STALL_READING,
         Kind.STALL_SENDING,
+        Kind.CUT_ANSWER,
+        Kind.END_ANSWER,
+        Kind.FLIP_BYTE,
+        Kind.IGNORE_RANGE,
+        Kind.STRIP_RANGE,
+        Kind.SHIFT_RANGE,
+        Kind.HTML_PAGE,
+        Kind.REDIRECT,
     }
 )
 """Kinds decided once per request by the middleware; the others are asked for by hook points."""
+
+MEMBER_KINDS = frozenset(kind for kind in Kind if kind.startswith("member-"))
+"""Kinds that change what an archive holds."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +118,7 @@ class Rule:
 
     `after_bytes` belongs to the kinds that act within a body, `status` to early errors, `retry_after_s` to
     429 and 503, `delay_s` to gateway errors and stalls (how long before the proxy gives up, or the stall ends),
-    `label` to the row of another sender.
+    `label` to the row of another sender and to members of archives, `location` to redirects.
     """
 
     kind: Kind
@@ -83,6 +133,7 @@ class Rule:
     retry_after_s: int = 1
     delay_s: float = 0.0
     label: str = ""
+    location: str = "http://elsewhere.invalid/"
     seen: int = field(default=0, init=False)
     fired: int = field(default=0, init=False)
 
@@ -176,6 +227,11 @@ class FaultPlan:
         """Forget all rules; the list of hits stays."""
         self._rules.clear()
 
+    def has(self, kinds: Iterable[Kind]) -> bool:
+        """Say whether there is a rule of these kinds, without striking."""
+        wanted = frozenset(kinds)
+        return any(rule.kind in wanted for rule in self._rules)
+
     def strike(self, method: str, target: str, kinds: Iterable[Kind] = HTTP_KINDS) -> Rule | None:
         """Return the first rule of these kinds that fires for a request or a hook point, else None."""
         if not self._rules:
@@ -199,6 +255,6 @@ def _converted(name: str, value: str) -> object:
             return float(value)
     except ValueError as error:
         raise ValueError(f"fault option {name}={value!r} is not a number") from error
-    if name in ("match", "method", "label"):
+    if name in ("match", "method", "label", "location"):
         return value
     raise ValueError(f"unknown fault option {name!r}")

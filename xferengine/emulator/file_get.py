@@ -1,37 +1,34 @@
-"""Files of resources: listings, single files, archives, deletion (FIL 1.5 - 1.7, FIL 2.1)."""
+"""Reading and deleting files: what a files URL asks for, and who answers it (FIL 1.5 - 1.7, FIL 2.1)."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from xferengine.emulator import tables
-from xferengine.emulator.archives import Member, archive_chunks
 from xferengine.emulator.catalogs import find_resources
-from xferengine.emulator.file_names import decoded, inside, tail_path
-from xferengine.emulator.file_send import send_file
+from xferengine.emulator.file_archive import ARCHIVES, FileArchive
+from xferengine.emulator.file_list import FileList
+from xferengine.emulator.file_names import inside, tail_path
+from xferengine.emulator.file_select import (
+    Folder,
+    PathPattern,
+    filtered,
+    find_entries,
+    find_entry,
+    refuse_foreign_numbers,
+    split_zip_path,
+)
+from xferengine.emulator.file_send import refuse_unsized_range, send_file
 from xferengine.emulator.holders import Holder, resources_of
 from xferengine.emulator.http import HttpError, Request, Response
-from xferengine.emulator.layout import archive_path
 from xferengine.emulator.places import FILE_TAILS, Place, locate
-from xferengine.emulator.records import CatalogEntry, Resource
+from xferengine.emulator.records import Resource
 from xferengine.emulator.router import REST, Route
-from xferengine.emulator.site import Site, chosen_media, table_response
+from xferengine.emulator.site import Site, chosen_media
 from xferengine.emulator.world import World
+from xferengine.emulator.zip_members import send_member, zip_contents
 
-HEADERS = ("Name", "Size", "URI", "collection", "file_tags", "file_format", "file_content", "cat_ID", "digest")
-_LOCATORS = ("absolutePath", "projectPath")
-_ARCHIVES = {tables.ZIP: "zip", tables.TAR: "tar", tables.TAR_GZ: "tar.gz"}
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A catalog entry with the resource and holder it belongs to."""
-
-    holder: Holder
-    resource: Resource
-    entry: CatalogEntry
+_Pairs = list[tuple[Holder, Resource]]
 
 
 class FileGet:
@@ -40,6 +37,9 @@ class FileGet:
     def __init__(self, site: Site) -> None:
         self._world: World = site.world
         self._versions = site.versions
+        self._hooks = site.core.hooks
+        self._list = FileList(site)
+        self._archive = FileArchive(site)
 
     def routes(self) -> list[Route]:
         """Return the routes inside the `/data` application."""
@@ -56,99 +56,51 @@ class FileGet:
         pairs = self._resources(request, place)
         is_single = "R" in request.vars and len(pairs) == 1
         path = tail_path(request.vars[REST])
-        found = [Found(holder, r, entry) for holder, r in pairs for entry in self._world.entries(r).values()]
-        if media in _ARCHIVES:
-            return self._archive(request, place, _below(found, path), media)
-        if path and not path.endswith(("/", "*")):
-            return self._one(request, pairs, path, is_single=is_single)
-        found = self._filtered(request, _below(found, path))
-        return self._listing(request, place, found, media, is_single=is_single)
+        if media in ARCHIVES and not path.endswith("." + ARCHIVES[media]):
+            refuse_unsized_range(request)
+            is_file = bool(path) and not path.endswith(("/", "*"))
+            found = filtered(find_entries(self._world, pairs, path), path, request.query, is_single=is_single)
+            return await self._archive.answer(request, place, found, media, bare_name=is_file and is_single)
+        # Patterns are honoured among several resources only (FIL 1.5).
+        if path and not path.endswith("/" if is_single else ("/", "*")):
+            return await self._one(request, pairs, path, is_single=is_single)
+        refuse_unsized_range(request)
+        found = filtered(find_entries(self._world, pairs, path), path, request.query, is_single=is_single)
+        return self._list.answer(request, place, found, media, is_single=is_single)
 
-    def _resources(self, request: Request, place: Place) -> list[tuple[Holder, Resource]]:
+    def _resources(self, request: Request, place: Place) -> _Pairs:
         slot = request.vars.get("R")
         if slot is None:
             return resources_of(self._world, place.holders)
+        refuse_foreign_numbers(self._world, request, slot)
         return find_resources(self._world, place, slot, reads=True)
 
-    # -- listings -----------------------------------------------------------------------------------------------
-
-    def _listing(self, request: Request, place: Place, found: list[Found], media: str, *, is_single: bool) -> Response:
-        locator = request.query.get("locator")
-        uri_column = locator if locator in _LOCATORS else "URI"
-        columns = tuple(uri_column if name == "URI" else name for name in HEADERS)
-        rows: list[dict[str, str]] = []
-        for item in found:
-            row = _row(item)
-            if uri_column == "URI":
-                row["URI"] = _uri(place, item, is_single=is_single)
-            else:
-                row[uri_column] = self._location(item, uri_column)
-            rows.append(row)
-        properties = ({"key": "URI", "serverRoot": ""},) if uri_column == "URI" else ()
-        table = tables.Table(columns=columns, rows=rows, title="Files", total=False, column_properties=properties)
-        return table_response(request, table, media)
-
-    def _location(self, item: Found, locator: str) -> str:
-        path = self._world.resource_dir(item.resource) / item.entry.uri
-        if locator == "absolutePath":
-            return str(path)
-        return "/".join(path.relative_to(self._world.data_dir).parts[2:])
-
-    def _filtered(self, request: Request, found: list[Found]) -> list[Found]:
-        """Apply `file_content`, `file_format` and, together with one of them, `index` (FIL 1.5)."""
-        query = request.query
-        contents = {"" if value == "NULL" else value for value in query.all("file_content")}
-        formats = set(query.all("file_format")) - {"NULL"}
-        if contents:
-            found = [item for item in found if item.entry.content in contents]
-        if query.has("file_format"):
-            found = [item for item in found if item.entry.format in formats]
-        index = query.get("index")
-        if index.isdigit() and (contents or formats):
-            found = found[int(index) : int(index) + 1]
-        return found
-
-    # -- one file -----------------------------------------------------------------------------------------------
-
-    def _one(self, request: Request, pairs: list[tuple[Holder, Resource]], path: str, *, is_single: bool) -> Response:
-        # Without a resource in the URL only the first resource is searched (FIL 1.6).
-        for _, resource in pairs[:1]:
-            entries = self._world.entries(resource)
-            entry = entries.get(path) or entries.get(decoded(path))
-            if entry is None:
-                break
-            file = _on_disk(self._world.resource_dir(resource), entry.uri)
-            if file is not None:
-                return send_file(request, file)
+    async def _one(self, request: Request, pairs: _Pairs, path: str, *, is_single: bool) -> Response:
+        """Send a stored file, or a member of a stored zip."""
+        zip_path, inner = split_zip_path(path)
+        file = self._file(pairs, zip_path)
+        if file is not None and inner:
+            refuse_unsized_range(request)
+            answer = await send_member(file, inner)
+            if answer is not None:
+                return answer
+        elif file is not None and request.query.flag("listContents"):
+            return await zip_contents(request, file)
+        elif file is not None:
+            return send_file(request, file, self._hooks, negotiated=chosen_media(request, tables.FILE_VARIANTS))
         status = 204 if request.query.flag("accept-not-found") else 404
         if is_single or status == 204:
             # The texts are lost: an empty body (FIL 1.6).
             return Response(status)
         raise HttpError(status)
 
-    # -- archives -----------------------------------------------------------------------------------------------
-
-    def _archive(self, request: Request, place: Place, found: list[Found], media: str) -> Response:
-        method = request.query.get("compression", "0")
-        if method not in ("0", "8"):
-            raise HttpError(400 if not method.lstrip("-").isdigit() else 500)
-        members: list[Member] = []
-        for item in found:
-            path = _on_disk(self._world.resource_dir(item.resource), item.entry.uri)
-            if path is not None:
-                label = item.resource.label or str(item.resource.id)
-                named_scans = "N" in request.vars
-                name = archive_path(item.holder, label, item.entry.uri, request.query, named_scans=named_scans)
-                members.append(Member(name, path))
-        if not members:
-            if request.query.flag("accept-not-found"):
-                return Response(204)
-            raise HttpError(404)
-        name = f"{place.archive_name}.{_ARCHIVES[media]}"
-        headers = {"Content-Disposition": f'attachment; filename="{name}";'}
-        return Response(200, archive_chunks(members, media, deflate=method == "8"), media, headers)
-
-    # -- deleting -----------------------------------------------------------------------------------------------
+    def _file(self, pairs: _Pairs, path: str) -> Path | None:
+        # Without a resource in the URL only the first resource is searched (FIL 1.6).
+        for _, resource in pairs[:1]:
+            entry = find_entry(self._world.entries(resource), path)
+            if entry is not None:
+                return Folder(self._world.resource_dir(resource)).find(entry.uri)
+        return None
 
     async def delete(self, request: Request) -> Response:
         """Delete every entry whose path starts with the given text, undecoded (FIL 1.7)."""
@@ -160,7 +112,7 @@ class FileGet:
             raise HttpError(403, "User account doesn't have permission to delete this file.")
         path = tail_path(request.vars[REST])
         _, resource = pairs[0]
-        accepts = _matcher(path)
+        accepts = PathPattern(path)
         gone = [uri for uri in self._world.entries(resource) if accepts(uri)]
         if not gone:
             raise HttpError(404, "No matched files")
@@ -171,64 +123,6 @@ class FileGet:
         self._versions.bump(resource)
         self._world.drop_entries(resource, gone)
         return Response(200)
-
-
-def _row(item: Found) -> dict[str, str]:
-    entry = item.entry
-    return {
-        "Name": entry.name,
-        "Size": str(entry.size),
-        "collection": item.resource.label,
-        "file_tags": ",".join(entry.tags),
-        "file_format": entry.format,
-        "file_content": entry.content,
-        "cat_ID": str(item.resource.id),
-        "digest": entry.digest,
-    }
-
-
-def _uri(place: Place, item: Found, *, is_single: bool) -> str:
-    """Return the URI of a file: accession and numeric ids, never labels, not percent-encoded (FIL 1.5)."""
-    base = item.holder.uri
-    if is_single and place.uri_prefix:
-        base = place.uri_prefix if base.startswith("/subjects/") else place.uri_prefix + base
-    return f"/data{base}/resources/{item.resource.id}/files/{item.entry.uri}"
-
-
-def _below(found: list[Found], path: str) -> list[Found]:
-    """Keep what a path tail names: a folder ending in `/`, a pattern ending in `*`, one file, or everything."""
-    if not path:
-        return found
-    if path.endswith("/"):
-        return [item for item in found if item.entry.uri.startswith(path)]
-    if path.endswith("*"):
-        accepts = _matcher(path)
-        return [item for item in found if accepts(item.entry.uri)]
-    return [item for item in found if item.entry.uri in (path, decoded(path))]
-
-
-class _matcher:
-    """Says whether a catalog path equals or starts with a text, or matches it as a `*` pattern (FIL 1.7)."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        parts = path.split("*")
-        self._pattern = re.compile(".*".join(map(re.escape, parts)), re.DOTALL) if len(parts) > 1 else None
-
-    def __call__(self, uri: str) -> bool:
-        return uri.startswith(self._path) or (self._pattern is not None and self._pattern.match(uri) is not None)
-
-
-def _on_disk(root: Path, uri: str) -> Path | None:
-    """Return the file of an entry, or its gzipped twin, which is sent as it is (FIL 1.6)."""
-    try:
-        path = inside(root, uri)
-    except HttpError:
-        return None
-    if path.is_file():
-        return path
-    twin = path.with_name(path.name + ".gz")
-    return twin if twin.is_file() else None
 
 
 def _remove(root: Path, uri: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
@@ -10,14 +12,17 @@ from pathlib import Path
 import anyio.to_thread
 
 from xferengine.emulator.file_names import media_of
+from xferengine.emulator.hooks import Hooks
 from xferengine.emulator.http import HttpError, Request, Response
+from xferengine.emulator.tables import OCTETS, XML
 
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 20
+_WHOLE_BYTES = 1 << 18  # files up to this size are read at once, without a thread
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
-def send_file(request: Request, path: Path) -> Response:
-    """Answer a GET of a file that exists.
+def send_file(request: Request, path: Path, hooks: Hooks, *, negotiated: str = "") -> Response:
+    """Answer a GET of a file that exists; `negotiated` is what `Accept` chose.
 
     Raises:
         HttpError: 304 and 412 by the conditions, 501 for several ranges (FIL 3).
@@ -30,17 +35,36 @@ def send_file(request: Request, path: Path) -> Response:
         "Cache-Control": "must-revalidate",
         "Last-Modified": formatdate(modified, usegmt=True),
     }
+    kind = media_of(path.name)
+    if kind == OCTETS and negotiated == XML:
+        kind = "*/*"
+    change_after = hooks.change_after(path) if request.method == "GET" else None
     span = _span(request.headers.get("range", ""), size)
     if span is None:
         headers["Content-Length"] = str(size)
-        return Response(200, _read(path, 0, size), media_of(path.name), headers)
+        return Response(200, _body(path, 0, size, change_after), kind, headers)
     start, end = span
     headers["Content-Range"] = f"bytes {start}-{end}/{size}"
     headers["Content-Length"] = str(max(end + 1 - start, 0))
     if end >= size:
         # Never a 416: more is announced than follows, and only the closed connection tells (FIL 3).
         headers["Connection"] = "close"
-    return Response(206, _read(path, start, min(end + 1, size)), media_of(path.name), headers)
+        return Response(206, _read(path, start, size, change_after), kind, headers)
+    return Response(206, _body(path, start, end + 1, change_after), kind, headers)
+
+
+def refuse_unsized_range(request: Request) -> None:
+    """Judge a range on an answer without a known size: closed ones are ignored, open ones an error (FIL 3).
+
+    Raises:
+        HttpError: 500 for an open or suffix range, 501 for several ranges.
+    """
+    value = request.headers.get("range", "").strip()
+    if "," in value:
+        raise HttpError(501)
+    found = _RANGE.fullmatch(value)
+    if found is not None and (found[1] == "") != (found[2] == ""):
+        raise HttpError(500)
 
 
 def _check_conditions(request: Request, modified: int) -> None:
@@ -52,7 +76,7 @@ def _check_conditions(request: Request, modified: int) -> None:
     if unmodified is not None and modified > unmodified:
         raise HttpError(412)
     since = _date(request.headers.get("if-modified-since"))
-    if since is not None and modified <= since:
+    if since is not None and modified <= since <= time.time():  # a date in the future is none
         raise HttpError(304)
 
 
@@ -82,10 +106,37 @@ def _span(value: str, size: int) -> tuple[int, int] | None:
     return start, max(end, start - 1)
 
 
-async def _read(path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
+def _body(path: Path, start: int, stop: int, change_after: int | None) -> bytes | AsyncIterator[bytes]:
+    """Return a small part of a file as it is, a bigger one in chunks."""
+    if stop - start > _WHOLE_BYTES or change_after is not None:
+        return _read(path, start, stop, change_after)
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.pread(file, stop - start, start)
+    finally:
+        os.close(file)
+
+
+async def _read(path: Path, start: int, stop: int, change_after: int | None) -> AsyncIterator[bytes]:
+    """Read in threads; with `change_after` the file changes under the reader after that many bytes."""
+    with path.open("rb", buffering=0) as file:
         file.seek(start)
         left = stop - start
         while left > 0 and (chunk := await anyio.to_thread.run_sync(file.read, min(_CHUNK_BYTES, left))):
             left -= len(chunk)
             yield chunk
+            if change_after is not None and stop - left >= change_after:
+                _change(path, stop - left)
+                change_after = None
+
+
+def _change(path: Path, sent: int) -> None:
+    """Turn the bits of what was not sent yet (1 MiB at most), and make the file newer."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        start = sent if sent < status.st_size else 0
+        file.seek(start)
+        data = file.read(_CHUNK_BYTES)
+        file.seek(start)
+        file.write(bytes(byte ^ 0xFF for byte in data))
+    os.utime(path, (status.st_atime, status.st_mtime + 10))

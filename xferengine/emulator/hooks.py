@@ -7,6 +7,7 @@ import asyncio
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
+from xferengine.emulator.archive_members import Member
 from xferengine.emulator.clock import Clock
 from xferengine.emulator.records import PrearcRow
 
@@ -45,6 +46,14 @@ class Hooks:
 
     async def on_archiving(self, row: PrearcRow) -> None:
         """While the row is ``_ARCHIVING``, before files move: a place to make archiving take long."""
+
+    def on_members(self, members: list[Member]) -> list[Member]:
+        """Before an archive is sent: what it will hold (FIL 2.1)."""
+        return members
+
+    def change_after(self, path: Path) -> int | None:
+        """After how many bytes of a download the file changes on disk, None for never (FIL 3)."""
+        return None
 
 
 class Pacer:

@@ -25,6 +25,10 @@ class HttpError(Exception):
         self.headers = dict(headers or {})
 
 
+class AnswerCut(Exception):
+    """A body that is being sent cannot go on: what was made so far goes out, then the connection is closed."""
+
+
 class Query:
     """Parameters in order of arrival; the last value of a name wins, as in a Hashtable (IMP 0)."""
 

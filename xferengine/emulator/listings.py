@@ -132,9 +132,10 @@ class Listings:
         return self._respond(request, found, rows.ASSESSOR_COLUMNS, pages=False)
 
     async def reconstructions(self, request: Request) -> Response:
-        """List reconstructions: this site has none."""
-        self._session(request)
-        return self._respond(request, [], rows.RECON_COLUMNS, pages=False)
+        """List the reconstructions of a session."""
+        session = self._session(request)
+        found = [rows.reconstruction_row(image, session) for image in session.reconstructions.values()]
+        return self._respond(request, found, rows.RECON_COLUMNS, pages=False)
 
     async def elements(self, request: Request) -> Response:
         """List the types that can be searched, with counts (peers 3.1, 3.6)."""

@@ -41,11 +41,15 @@ FILE_TAILS = tuple(base + "/resources/{R}/files" for base in RESOURCE_BASES) + t
 
 @dataclass(slots=True, kw_only=True)
 class Place:
-    """What a URL names. `holders` are what its `/resources` and `/files` tails speak of."""
+    """What a URL names. `holders` are what its `/resources` and `/files` tails speak of.
+
+    A GET may name several experiments; `experiment` is the first of them.
+    """
 
     project: Project | None = None
     subject: Subject | None = None
     experiment: Experiment | None = None
+    experiments: list[Experiment] = field(default_factory=list)
     scans: list[Scan] = field(default_factory=list)
     reconstructions: list[Reconstruction] = field(default_factory=list)
     assessors: list[Experiment] = field(default_factory=list)
@@ -124,6 +128,7 @@ class _Locator:
             experiment = find_experiment(self._world, self._user, part, place.project, place.subject)
             if experiment is not None:
                 place.experiment = place.experiment or experiment
+                place.experiments.append(experiment)
                 place.holders.append(experiment_holder(self._world, experiment))
                 if self._all_below:
                     place.holders += below(self._world, experiment)
@@ -131,48 +136,43 @@ class _Locator:
 
     def _scans(self, name: str) -> bool:
         place = self._place
-        assert place.experiment is not None, "scans are looked up below a session"
-        place.scans = match_scans(place.experiment, name, reads=self._reads)
-        if not place.scans or (not self._reads and len(place.scans) != 1):
-            place.scans = []
+        found = [(e, scan) for e in place.experiments for scan in match_scans(e, name, reads=self._reads)]
+        if not found or (not self._reads and len(found) != 1):
             return self._missing("Unable to identify scan.")
-        place.holders = [scan_holder(self._world, place.experiment, scan) for scan in place.scans]
+        place.scans = [scan for _, scan in found]
+        place.holders = [scan_holder(self._world, experiment, scan) for experiment, scan in found]
         return True
 
     def _reconstructions(self, name: str) -> bool:
-        place = self._place
-        assert place.experiment is not None, "reconstructions are looked up below a session"
+        place, side = self._place, self._side()
         text = unquote(name)
         wanted = text.split(",") if self._reads else [text]
         everything = self._reads and text in ("*", "ALL")
-        images = place.experiment.reconstructions.values()
-        place.reconstructions = [image for image in images if everything or image.id in wanted]
-        if not place.reconstructions:
+        images = ((e, image) for e in place.experiments for image in e.reconstructions.values())
+        found = [(e, image) for e, image in images if everything or image.id in wanted]
+        if not found:
             return self._missing("Unable to identify reconstruction.")
-        side = self._side()
-        place.holders = [
-            reconstruction_holder(self._world, place.experiment, image, side) for image in place.reconstructions
-        ]
+        place.reconstructions = [image for _, image in found]
+        place.holders = [reconstruction_holder(self._world, e, image, side) for e, image in found]
         return True
 
     def _side(self) -> str:
         return "in" if _IN_SIDE.search(self._path) else "out"
 
     def _assessors(self, name: str) -> bool:
-        place = self._place
-        assert place.experiment is not None, "assessors are looked up below a session"
-        known = self._world.assessors_of(place.experiment.id)
+        place, side = self._place, self._side()
         wanted = name.split(",") if self._reads else [name]
         everything = self._reads and name in ("*", "ALL")
-        place.assessors = [
-            a
-            for a in known
+        known = ((e, a) for e in place.experiments for a in self._world.assessors_of(e.id))
+        found = [
+            (e, a)
+            for e, a in known
             if everything or a.id in wanted or a.label in wanted or (self._reads and a.xsi_type in wanted)
         ]
-        if not place.assessors:
+        if not found:
             return self._missing("Unable to identify experiment.")
-        side = self._side()
-        place.holders = [assessor_holder(self._world, place.experiment, a, side) for a in place.assessors]
+        place.assessors = [a for _, a in found]
+        place.holders = [assessor_holder(self._world, e, a, side) for e, a in found]
         return True
 
     def _missing(self, text: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xferengine.emulator.records import Experiment, Project, Scan, Subject
+from xferengine.emulator.records import Experiment, Project, Reconstruction, Scan, Subject
 
 Row = dict[str, str]
 
@@ -115,6 +115,20 @@ def experiment_row(experiment: Experiment, subject: Subject | None, session: Exp
         "session_ID": experiment.session_id,
         "session_label": session.label if session is not None else "",
         "URI": f"/data/experiments/{experiment.id}",
+    }
+
+
+def reconstruction_row(image: Reconstruction, session: Experiment) -> Row:
+    """Return the cells of a reconstruction."""
+    return {
+        "xnat_reconstructedimagedata_id": str(image.number),
+        "ID": image.id,
+        "type": image.type,
+        "baseScanType": image.base_scan_type,
+        "session_ID": session.id,
+        "session_label": session.label,
+        "project": session.project,
+        "URI": f"/data/experiments/{session.id}/reconstructions/{image.id}",
     }
 
 

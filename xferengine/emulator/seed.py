@@ -12,10 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from xferengine.emulator.holders import (
     Holder,
@@ -28,86 +27,14 @@ from xferengine.emulator.holders import (
 )
 from xferengine.emulator.records import CatalogEntry, Experiment, Reconstruction, Resource, Scan
 from xferengine.emulator.seed_names import AWKWARD_FILES, AWKWARD_SCANS
+from xferengine.emulator.seed_shapes import OWN, HasWorld, SeededFile, SeedPlace, SeedShape
 from xferengine.emulator.world import World
+
+__all__ = ["HasWorld", "SeedPlace", "SeedShape", "SeededFile", "make_place", "put_file", "seed_project"]
 
 _TAIL_BYTES = 16
 _VARIANTS = 16  # different bodies; files of one body differ in their last bytes, which makes MD5 cheap
 _SESSION_TYPE, _SCAN_TYPE, _ASSESSOR_TYPE = "xnat:mrSessionData", "xnat:mrScanData", "xnat:qcAssessmentData"
-_OWN = "own"
-
-
-class HasWorld(Protocol):
-    """A running emulator, or whatever else has a world."""
-
-    @property
-    def world(self) -> World:
-        """State of the site."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SeedPlace:
-    """Something that holds resources; empty fields end the path. Names are labels, scan and reconstruction IDs.
-
-    `kind` is the type of the scan or reconstruction, or the xsiType of the assessor, when it has to be made.
-    `direction` is ``in``, ``out`` or ``own`` (assessors only) and matters to assessors and reconstructions.
-    """
-
-    project: str
-    subject: str = ""
-    experiment: str = ""
-    scan: str = ""
-    assessor: str = ""
-    reconstruction: str = ""
-    kind: str = ""
-    direction: str = "out"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeededFile:
-    """A file as the server has it now.
-
-    `level` is project, subject, experiment, scan, assessor or reconstruction; `subject` and `experiment` are labels,
-    `accession` the session's accession id, `child_id` a scan ID, an assessor's accession id or a reconstruction ID.
-    `direction` is ``in``, ``out`` or empty. `size` and `md5` are those of the bytes, whatever the catalog says; a file
-    that was not put on disk has the size and MD5 of the bytes that it would have.
-    """
-
-    project: str
-    subject: str
-    experiment: str
-    accession: str
-    level: str
-    child_id: str
-    child_type: str
-    direction: str
-    resource: str
-    resource_id: str
-    path: str
-    size: int
-    md5: str
-    disk_path: Path
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeedShape:
-    """How much to seed.
-
-    `resources` are the labels in each scan, `files` the files in each of them, of `file_bytes` random bytes.
-    `digests` off leaves the catalogs without MD5. `awkward` adds to the first session all that a Linux disk and XNAT
-    can hold between them: every awkward name in two scans and several resources, subject and project resources, an
-    assessor with in, out and own resources, a reconstruction with in and out, an unlabelled resource, scan types that
-    need escaping or equal another scan's ID.
-    """
-
-    sessions: int = 1
-    scans: int = 2
-    resources: Sequence[str] = ("DICOM",)
-    files: int = 3
-    file_bytes: int = 1000
-    digests: bool = True
-    awkward: bool = False
-    seed: int = 0
 
 
 def seed_project(target: World | HasWorld, project: str, shape: SeedShape) -> list[SeededFile]:
@@ -195,7 +122,7 @@ class _Template:
     def file(self, path: str, size: int, md5: str, disk_path: Path) -> SeededFile:
         """Describe a file."""
         place = self.place
-        has_sides = self.level in ("assessor", "reconstruction") and place.direction != _OWN
+        has_sides = self.level in ("assessor", "reconstruction") and place.direction != OWN
         return SeededFile(
             project=place.project,
             subject=place.subject,
@@ -245,7 +172,7 @@ def _made(world: World, place: SeedPlace) -> tuple[Holder, str, str]:
         assessor = assessor or world.add_experiment(
             place.project, subject.id, place.assessor, place.kind or _ASSESSOR_TYPE, session_id=session.id
         )
-        side = "" if place.direction == _OWN else place.direction
+        side = "" if place.direction == OWN else place.direction
         return assessor_holder(world, session, assessor, side), "assessor", session.id
     if place.reconstruction:
         image = _reconstruction(world, session, place)
@@ -357,7 +284,7 @@ def _awkward_places(project: str) -> Iterator[tuple[SeedPlace, str, str]]:
         SeedPlace(project),
         SeedPlace(project, subject),
         SeedPlace(project, subject, session),
-        *(SeedPlace(project, subject, session, assessor="QC", direction=side) for side in ("in", "out", _OWN)),
+        *(SeedPlace(project, subject, session, assessor="QC", direction=side) for side in ("in", "out", OWN)),
         *(SeedPlace(project, subject, session, reconstruction="R1", kind="T1 mean", direction=side)
           for side in ("in", "out")),
     ]  # fmt: skip

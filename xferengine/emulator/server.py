@@ -30,6 +30,7 @@ from xferengine.emulator.request_log import RequestLog
 from xferengine.emulator.routes_archive import data_router, outside_router
 from xferengine.emulator.routes_core import open_core, routes
 from xferengine.emulator.routing import Routing
+from xferengine.emulator.seed import SeededFile, SeedShape, seed_project
 from xferengine.emulator.settings import CoreSettings
 from xferengine.emulator.site import Site
 from xferengine.emulator.switches import parse_switches
@@ -58,6 +59,10 @@ class Emulator:
     def bytes_in(self) -> int:
         """Body bytes received so far."""
         return self.requests.bytes_in
+
+    def seed(self, project: str, shape: SeedShape | None = None) -> list[SeededFile]:
+        """Put test content on the server's disk and into its catalogs; see `seed.seed_project` and `seed.put_file`."""
+        return seed_project(self.world, project, shape or SeedShape())
 
 
 @asynccontextmanager

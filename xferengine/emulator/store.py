@@ -90,7 +90,10 @@ class Store:
 
     def put_entries(self, resource: int, entries: Iterable[CatalogEntry]) -> None:
         """Insert or replace catalog entries in one statement batch."""
-        rows = ((resource, entry.uri, json.dumps({name: getattr(entry, name) for name in _ENTRY_FIELDS})) for entry in entries)
+        rows = (
+            (resource, entry.uri, json.dumps({name: getattr(entry, name) for name in _ENTRY_FIELDS}))
+            for entry in entries
+        )
         with self.transaction():
             self._db.executemany("REPLACE INTO entries VALUES (?, ?, ?)", rows)
 

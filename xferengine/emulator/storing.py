@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from xferengine.emulator.file_names import checked_path, inside, is_catalogable
-from xferengine.emulator.http import HttpError
+from xferengine.emulator.http import HttpError, Response
 
 _BATCH_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 16
@@ -144,7 +145,7 @@ class FolderWriter:
                 if not self._overwrite:
                     return None
                 # The old file is deleted first, then the new one written in its place (FIL 1.4).
-                os.unlink(target)  # noqa: PTH108  (a Path for each of 20,000 members costs more than the file)
+                os.unlink(target)
                 fd = os.open(target, _NEW, 0o644)
         except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
             raise HttpError(500) from error
@@ -158,6 +159,13 @@ class FolderWriter:
             path.mkdir(parents=True, exist_ok=True)
             known = self._folders[folder] = str(path)
         return known
+
+
+def answer_stored(duplicates: list[str]) -> Response:
+    """Answer an upload: empty, or the files that existed and were left alone (FIL 1.4)."""
+    if duplicates:
+        return Response(200, json.dumps({"duplicates": duplicates}).encode(), "text/html")
+    return Response(200)
 
 
 async def _pour(sink: FileSink, chunks: AsyncIterator[bytes]) -> None:

@@ -12,7 +12,7 @@ from xferengine.emulator.scripts import Script
 
 _FAULT_HELP = (
     "a fault, as KIND:key=value,key=value; keys: path (regular expression), method, nth, times, rate, after_bytes, "
-    "limit_bytes, status, retry_after_s, delay_s, label; kinds: " + ", ".join(Kind)
+    "limit_bytes, status, retry_after_s, delay_s, label, location; kinds: " + ", ".join(Kind)
 )
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from xferengine.emulator.auth import Authenticator, Caller
 from xferengine.emulator.clock import Clock
+from xferengine.emulator.disturbance import Disturbance
 from xferengine.emulator.errors import login_page, proxy_page, status_response
 from xferengine.emulator.faults import Kind, Rule
 from xferengine.emulator.http import Response
@@ -33,7 +34,15 @@ class Turn:
     sender: Sender
     rule: Rule | None = None
     caller: Caller = field(default_factory=Caller)
+    hides_ranges: bool = False
 
+
+_ANSWER_ENDS = {
+    Kind.RESET_IN_ANSWER: "reset",
+    Kind.CUT_ANSWER: "cut",
+    Kind.END_ANSWER: "end",
+    Kind.FLIP_BYTE: "flip",
+}
 
 Work = Callable[[Turn, AsyncIterator[bytes], int | None], Awaitable[Response]]
 
@@ -75,10 +84,12 @@ class Trouble:
                 if (state.raw.content_length or 0) > rule.limit_bytes:
                     return proxy_page(413)
                 state.body.limit_bytes = rule.limit_bytes or 1
-            case Kind.RESET_IN_ANSWER:
-                state.sender.cut = True
+            case Kind.RESET_IN_ANSWER | Kind.CUT_ANSWER | Kind.END_ANSWER | Kind.FLIP_BYTE:
+                state.sender.disturb = Disturbance(_ANSWER_ENDS[rule.kind], rule.after_bytes)
             case Kind.STALL_SENDING:
-                state.sender.stall = self._holder(rule)
+                state.sender.disturb = Disturbance("stall", rule.after_bytes, self._holder(rule))
+            case Kind.IGNORE_RANGE | Kind.STRIP_RANGE | Kind.SHIFT_RANGE:
+                _disturb_range(state, rule)
             case Kind.STALL_READING:
                 await self._holder(rule)()
             case Kind.DROP_LOGIN:
@@ -103,6 +114,10 @@ class Trouble:
                 return answer
             case Kind.LOGIN_PAGE:
                 return login_page(200)
+            case Kind.HTML_PAGE:
+                return Response.text("<html><body>Down for maintenance.</body></html>", "text/html")
+            case Kind.REDIRECT:
+                return Response(302, b"", "text/html", {"Location": rule.location})
             case Kind.BAD_GATEWAY | Kind.GATEWAY_TIMEOUT:
                 await self._work_behind(state)
                 if rule.delay_s:
@@ -133,3 +148,14 @@ class Trouble:
 async def _spooled(spool: IO[bytes]) -> AsyncIterator[bytes]:
     while chunk := spool.read(_CHUNK_BYTES):
         yield chunk
+
+
+def _disturb_range(state: Turn, rule: Rule) -> None:
+    """Take the range out of a request, or let it begin later."""
+    span = state.headers.get("range", "")
+    headers = {name: value for name, value in state.headers.items() if name != "range"}
+    start, dash, end = span.removeprefix("bytes=").partition("-")
+    if rule.kind is Kind.SHIFT_RANGE and start.isdecimal():
+        headers["range"] = f"bytes={int(start) + (rule.limit_bytes or 1)}{dash}{end}"
+    state.headers = headers
+    state.hides_ranges = rule.kind is Kind.STRIP_RANGE

@@ -1,8 +1,9 @@
-"""The user's cache: a dependable PUT, and the inverted rest of this XNAT version (FIL 1.8, IMP 5.1)."""
+"""The user's cache: a dependable PUT, and the rest inverted or as named (FIL 1.8, IMP 5.1)."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from xferengine.emulator import tables
@@ -12,50 +13,65 @@ from xferengine.emulator.http import HttpError, Request, Response
 from xferengine.emulator.multipart import is_multipart, read_multipart
 from xferengine.emulator.router import REST, Route
 from xferengine.emulator.site import Site, chosen_media, table_response
+from xferengine.emulator.storing import FolderWriter
 from xferengine.emulator.unpack import is_archive, unpack
+from xferengine.emulator.uploads import file_chunks
 from xferengine.emulator.world import World, safe_name
 
 _BASE = "/user/cache/resources"
 _FOLDER = _BASE + "/{X}"
 _FILES = _FOLDER + "/files"
+_ARCHIVES = {tables.ZIP: "zip", tables.TAR: "tar.gz", tables.TAR_GZ: "tar.gz"}  # a tar is misnamed (FIL 1.8)
 
 
 class UserCache:
     """Handlers of `/user/cache`.
 
-    Without PUT the "has a file name" flag is computed inverted: a file's URL lists the folder or deletes all of it,
-    the folder's own URLs are unknown.
+    In the version emulated by default the "has a file name" flag is computed inverted for all but PUT: a file's URL
+    lists the folder or deletes all of it, and the folder's own URLs are unknown. With `user_cache_inverted` off the
+    URLs do what they say, as in other releases.
     """
 
     def __init__(self, site: Site) -> None:
         self._world: World = site.world
+        self._is_inverted = site.config.user_cache_inverted
 
     def routes(self) -> list[Route]:
         """Return the routes inside the `/data` application."""
         return [
             ("GET", _BASE, self.list_folders),
             ("PUT", _FOLDER, self.make_folder),
-            ("GET", _FOLDER, self.unknown),
-            ("DELETE", _FOLDER, self.unknown),
+            ("GET", _FOLDER, self.get_folder),
+            ("DELETE", _FOLDER, self.delete_folder),
             ("PUT", _FILES, self.put),
             ("POST", _FILES, self.post),
             ("GET", _FILES, self.get),
             ("DELETE", _FILES, self.delete),
         ]
 
-    def _folder(self, request: Request) -> Path:
-        name = request.vars["X"]
-        if not safe_name(name) or not safe_name(request.user.name):
+    def _root(self, request: Request) -> Path:
+        if not safe_name(request.user.name):
             raise HttpError(400)
-        return self._world.data_dir / "cache" / request.user.name / name
+        return self._world.data_dir / "cache" / request.user.name
+
+    def _folder(self, request: Request, *, must_exist: bool = False) -> Path:
+        name = request.vars["X"]
+        if not safe_name(name):
+            raise HttpError(400)
+        folder = self._root(request) / name
+        if must_exist and not folder.is_dir():
+            raise HttpError(404)
+        return folder
+
+    # -- folders ------------------------------------------------------------------------------------------------
 
     async def list_folders(self, request: Request) -> Response:
-        """Answer with nothing, as the inverted flag has it."""
-        return Response(200)
-
-    async def unknown(self, request: Request) -> Response:
-        """Answer 404, as the inverted flag has it."""
-        raise HttpError(404)
+        """List the folders; inverted: nothing."""
+        if self._is_inverted:
+            return Response(200)
+        root = self._root(request)
+        folders = sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+        return self._table(request, folders, root, "/data/user/cache/resources")
 
     async def make_folder(self, request: Request) -> Response:
         """Make a folder; 412 when it exists."""
@@ -65,78 +81,116 @@ class UserCache:
         folder.mkdir(parents=True)
         return Response(200)
 
+    async def get_folder(self, request: Request) -> Response:
+        """List a folder or send all of it; inverted: 404."""
+        if self._is_inverted:
+            raise HttpError(404)
+        return self._contents(request, self._folder(request, must_exist=True))
+
+    async def delete_folder(self, request: Request) -> Response:
+        """Delete a folder; inverted: 404."""
+        if self._is_inverted:
+            raise HttpError(404)
+        shutil.rmtree(self._folder(request, must_exist=True))
+        return Response(200)
+
+    # -- files --------------------------------------------------------------------------------------------------
+
     async def put(self, request: Request) -> Response:
         """Write a file, from the body or from multipart; it always overwrites."""
-        folder = self._folder(request)
+        await self._take(request)
+        return Response(200)
+
+    async def post(self, request: Request) -> Response:
+        """Take multipart with 201; inverted: on a file's URL only."""
+        if self._is_inverted and not tail_path(request.vars[REST]):
+            raise HttpError(400)
+        await self._take(request)
+        return Response(201)
+
+    async def _take(self, request: Request) -> None:
         path = tail_path(request.vars[REST])
+        writer = FolderWriter(self._folder(request), overwrite=True, digests=False)
         if request.query.flag("inbody"):
             if not path:
                 raise HttpError(400)
-            await _write(inside(folder, path), request)
-            return Response(200)
-        await self._put_form(request, folder, path)
-        return Response(200)
-
-    async def _put_form(self, request: Request, folder: Path, path: str) -> None:
+            await writer.write_body(path, request.body)
+            return
         if not is_multipart(request.content_type):
             raise HttpError(400)
         parts = await read_multipart(request.content_type, request.body)
         try:
             for part in parts:
-                if not part.filename:
+                target = path or (part.filename or "").rpartition("/")[2]
+                if not part.filename or not target:
                     continue
-                target = path or part.filename.rpartition("/")[2]
                 if request.query.flag("extract") and is_archive(target):
-                    await unpack(target, part.chunks(), folder, overwrite=True)
-                    continue
-                file = inside(folder, target)
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("wb") as out:
-                    async for chunk in part.chunks():
-                        out.write(chunk)
+                    await _extract(target, part.chunks(), writer)
+                else:
+                    await writer.write_body(target, part.chunks())
         finally:
             for part in parts:
                 part.file.close()
 
-    async def post(self, request: Request) -> Response:
-        """Take multipart on a file's URL only, with 201."""
-        if not tail_path(request.vars[REST]):
-            raise HttpError(400)
-        await self._put_form(request, self._folder(request), tail_path(request.vars[REST]))
-        return Response(201)
-
     async def get(self, request: Request) -> Response:
-        """List the folder, or send all of it, when a file is asked for."""
-        folder = self._folder(request)
-        if not tail_path(request.vars[REST]) or not folder.is_dir():
+        """Send a file, or list its folder; inverted: a file's URL lists the folder or sends all of it."""
+        folder = self._folder(request, must_exist=True)
+        path = tail_path(request.vars[REST])
+        if self._is_inverted:
+            if not path:
+                raise HttpError(404)
+            return self._contents(request, folder)
+        if not path:
+            return self._contents(request, folder)
+        file = inside(folder, path.rstrip("/"))
+        if not file.is_file():
             raise HttpError(404)
-        media = chosen_media(request, tables.TABLE_VARIANTS)
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}";'}
+        return Response(200, file_chunks(file), "application/octet-stream", headers)
+
+    async def delete(self, request: Request) -> Response:
+        """Delete a file; inverted: the whole folder when one file of it is named."""
+        folder = self._folder(request, must_exist=True)
+        path = tail_path(request.vars[REST])
+        if not path:
+            raise HttpError(404)
+        if self._is_inverted:
+            shutil.rmtree(folder, ignore_errors=True)
+            return Response(200)
+        file = inside(folder, path.rstrip("/"))
+        if not file.exists():
+            raise HttpError(404)
+        if file.is_dir():
+            shutil.rmtree(file)
+        else:
+            file.unlink()
+        return Response(200)
+
+    # -- answers ------------------------------------------------------------------------------------------------
+
+    def _contents(self, request: Request, folder: Path) -> Response:
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        if media in (tables.ZIP, tables.TAR, tables.TAR_GZ):
+        media = chosen_media(request, tables.TABLE_VARIANTS)
+        if media in _ARCHIVES:
             members = [Member(path.relative_to(folder).as_posix(), path) for path in files]
-            return Response(200, archive_chunks(members, media, deflate=False), media)
-        base = f"/data/user/cache/resources/{request.vars['X']}/files"
+            headers = {"Content-Disposition": f'attachment; filename="{folder.name}.{_ARCHIVES[media]}";'}
+            return Response(200, archive_chunks(members, media, deflate=False), media, headers)
+        return self._table(request, files, folder, f"/data/user/cache/resources/{folder.name}/files")
+
+    def _table(self, request: Request, paths: list[Path], root: Path, base: str) -> Response:
         rows = [
             {
                 "Name": path.name,
                 "Size": str(path.stat().st_size),
-                "URI": f"{base}/{path.relative_to(folder).as_posix()}",
+                "URI": f"{base}/{path.relative_to(root).as_posix()}",
             }
-            for path in files
+            for path in paths
         ]
-        return table_response(request, tables.Table(columns=("Name", "Size", "URI"), rows=rows), media)
-
-    async def delete(self, request: Request) -> Response:
-        """Delete the whole folder when one file of it is named."""
-        folder = self._folder(request)
-        if not tail_path(request.vars[REST]) or not folder.is_dir():
-            raise HttpError(404)
-        shutil.rmtree(folder, ignore_errors=True)
-        return Response(200)
+        return table_response(request, tables.Table(columns=("Name", "Size", "URI"), rows=rows))
 
 
-async def _write(target: Path, request: Request) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("wb") as out:
-        async for chunk in request.body:
-            out.write(chunk)
+async def _extract(name: str, chunks: AsyncIterator[bytes], writer: FolderWriter) -> None:
+    try:
+        await unpack(name, chunks, writer)
+    except HttpError as error:
+        raise HttpError(422, error.message) from error

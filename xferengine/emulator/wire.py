@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import NoReturn
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from aiohttp import web
 from aiohttp.client_exceptions import ClientError
 
 from xferengine.emulator.clock import Clock
-from xferengine.emulator.http import Response
+from xferengine.emulator.disturbance import Disturbance, single_chunk
+from xferengine.emulator.http import AnswerCut, Response
 
 _GRAIN_S = 0.005  # bandwidth waits shorter than this are saved up
 
@@ -80,6 +80,7 @@ class BodyReader:
 
     async def swallow(self, limit_bytes: int, limit_s: float) -> None:
         """Read and drop a bounded rest, so that the client can read the answer before the connection closes."""
+        self._expects_continue = False  # the answer is out: asking for the body now would follow it on the wire
         stop = self.bytes_in + limit_bytes
         try:
             async with asyncio.timeout(limit_s):
@@ -104,19 +105,29 @@ def abort(raw: web.BaseRequest) -> None:
     transport.abort()
 
 
+def close(raw: web.BaseRequest) -> None:
+    """Close the connection once what was written has gone out: FIN, no matter what was announced."""
+    if raw.transport is not None:
+        raw.transport.close()
+
+
 class Sender:
-    """Sends one answer. The switches cut it or stop it half-way."""
+    """Sends one answer; `disturb` cuts it, stops it half-way or falsifies it."""
 
     def __init__(self, raw: web.BaseRequest, method: str) -> None:
         self._raw = raw
         self._method = method
-        self.cut = False
-        self.stall: Callable[[], Awaitable[object]] | None = None
+        self.disturb: Disturbance | None = None
 
     async def send(self, answer: Response, headers: list[tuple[str, str]], *, keep_alive: bool) -> web.StreamResponse:
-        """Send status, headers and body; an iterator body goes out chunked unless it has a Content-Length."""
+        """Send status, headers and body; an iterator body goes out chunked unless it has a Content-Length.
+
+        Raises:
+            AnswerCut: The body broke off; the connection has to be closed.
+            BodyCut: The connection was reset.
+        """
         is_empty = self._method == "HEAD" or answer.status in (204, 304)
-        if isinstance(answer.body, bytes) and not (self.cut or self.stall):
+        if isinstance(answer.body, bytes) and self.disturb is None:
             return await self._send_whole(answer, headers, keep_alive=keep_alive)
         response = web.StreamResponse(status=answer.status)
         self._head(response, answer, headers, keep_alive=keep_alive)
@@ -153,22 +164,24 @@ class Sender:
 
     async def _send_body(self, response: web.StreamResponse, answer: Response) -> None:
         body = answer.body
-        if isinstance(body, bytes):
-            # Only cut or stalled answers come here: half of it, then nothing more.
-            await response.write(body[: len(body) // 2])
-            await self._interrupt()
+        chunks = single_chunk(body) if isinstance(body, bytes) else body
         try:
-            async for chunk in body:
+            async for chunk in chunks if self.disturb is None else self.disturb.applied(chunks):
                 await response.write(chunk)
-                if self.cut or self.stall:
-                    await self._interrupt()
+            if self.disturb is not None:
+                await self._interrupt(self.disturb, is_chunked=response.chunked)
         finally:
             # An answer that is not sent to its end must give back its files at once.
             if isinstance(body, AsyncGenerator):
                 await body.aclose()
 
-    async def _interrupt(self) -> NoReturn:
-        if self.stall is not None:
-            await self.stall()
+    async def _interrupt(self, disturb: Disturbance, *, is_chunked: bool) -> None:
+        """End the answer as the fault has it; a flipped byte and an early end leave the message whole."""
+        if disturb.kind == "flip" or (disturb.kind == "end" and is_chunked):
+            return
+        if disturb.kind in ("cut", "end"):
+            raise AnswerCut
+        if disturb.stall is not None:
+            await disturb.stall()
         abort(self._raw)
         raise BodyCut("answer cut by fault")

@@ -20,8 +20,11 @@ class XapiRoutes:
     def routes(self) -> list[Route]:
         """Return the routes outside the `/data` application; Spring matches whole paths."""
         exact: list[tuple[str, str, Handler]] = [
+            ("GET", "/xapi/siteConfig", self.site_config),
             ("GET", "/xapi/siteConfig/buildInfo", self.build_info),
             ("GET", "/xapi/siteConfig/buildInfo/{property}", self.build_property),
+            ("GET", "/xapi/anonymize/site/enabled", self.site_script),
+            ("GET", "/xapi/anonymize/projects/{P}/enabled", self.project_script),
             ("GET", "/xapi/users", self.users),
             ("GET", "/xapi/users/username", self.username),
             ("GET", "/xapi/users/{name}", self.user),
@@ -31,6 +34,34 @@ class XapiRoutes:
         ]
         pages: list[Route] = [("GET", "/app/template/Login.vm", self.login), ("GET", "/app/", self.page)]
         return [(method, pattern, _whole(handler)) for method, pattern, handler in exact] + pages
+
+    async def site_config(self, request: Request) -> Response:
+        """Show the preferences that this site has, to administrators."""
+        if not request.user.is_admin:
+            raise HttpError(403)
+        config = self._config
+        return Response.json(
+            {
+                "checksums": config.checksums,
+                "sessionTimeout": f"{config.idle_login_s / 60:g} minutes",
+                "concurrentMaxSessions": config.max_logins,
+                "maxFailedLogins": config.max_failures,
+                "enableSitewideAnonymizationScript": config.script.changes_imports,
+                "requireEventName": config.require_event_name,
+                "requireChangeJustification": config.require_justification,
+                "uiDefaultCompressedUploaderImporter": "DICOM-zip",
+            }
+        )
+
+    async def site_script(self, request: Request) -> Response:
+        """Say whether the site's script is on."""
+        return Response.json(self._config.script.changes_imports)
+
+    async def project_script(self, request: Request) -> Response:
+        """Say whether a project's script is on: here the one that acts when a session is archived (IMP 7)."""
+        if not self._world.can_read(request.user, request.vars["P"]):
+            raise HttpError(404)
+        return Response.json(self._config.script.remap_uids == "archive")
 
     async def build_info(self, request: Request) -> Response:
         """Describe the build; open without login."""

@@ -10,8 +10,10 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from xferengine.emulator.archive_members import READ_BYTES, ArchiveFailed, Member, read_pieces
 from xferengine.emulator.bytesource import FAST_LEVEL, compressobj, crc32
@@ -69,13 +71,12 @@ class _Record:
 _Piece = bytes | _Record  # the record comes once a member is complete
 
 
-def zip_pieces(members: Sequence[Member], *, deflate: bool, unique: bool = True) -> Iterator[bytes]:
+def zip_pieces(members: Sequence[Member], *, deflate: bool) -> Generator[bytes]:
     """Yield a zip.
 
     Args:
         members: In this order; the files are read now.
         deflate: Compress at the default level, else store.
-        unique: Refuse duplicate names, as the JDK does.
 
     Raises:
         ArchiveFailed: At a duplicate name, or at a file that cannot be read or changes its size.
@@ -84,7 +85,7 @@ def zip_pieces(members: Sequence[Member], *, deflate: bool, unique: bool = True)
     known: set[str] = set()
     offset = 0
     for member in members:
-        if unique and member.name in known and member.data is None:
+        if member.name in known and member.data is None:
             raise ArchiveFailed(f"duplicate entry: {member.name}")
         known.add(member.name)
         start = offset
@@ -102,42 +103,107 @@ def zip_pieces(members: Sequence[Member], *, deflate: bool, unique: bool = True)
 
 
 def _stored(member: Member) -> Iterator[_Piece]:
-    if member.data is not None:
-        data = member.data + member.extra
-        record = _record(member, flags=_UTF8, method=0, stamp=_dos(time.time()))
-        record = replace(record, crc=_crc(member, crc32(data)), packed=len(data), size=len(data))
-        yield from (record.local(), data, record)
-        return
-    file = os.open(member.path, os.O_RDONLY)
+    """Send a member with its size and CRC in front; small files are read once, big ones twice (FIL 2.1)."""
+    file = -1 if member.data is not None else os.open(member.path, os.O_RDONLY)
     try:
-        status = os.fstat(file)
-        record = _record(member, flags=_UTF8, method=0, stamp=_dos(status.st_mtime))
-        if status.st_size < READ_BYTES:
-            # Small files are read once: the bytes are the same, and this is what most archives consist of.
-            data = os.read(file, READ_BYTES) + member.extra
-            record = replace(record, crc=_crc(member, crc32(data)), packed=len(data), size=len(data))
+        if member.data is not None:
+            data, stamp, size = member.data, time.time(), 0
+        else:
+            status = os.fstat(file)
+            stamp, size = status.st_mtime, status.st_size
+            data = os.read(file, READ_BYTES) if size < READ_BYTES else b""
+        if size < READ_BYTES:
+            data += member.extra
+            record = _record(member, stamp, _UTF8, 0, crc=crc32(data), packed=len(data), size=len(data))
             yield from (record.local(), data)
         else:
-            yield from _stored_twice(member, file, record)
-            record = _measured(member, file, record)
+            crc = crc32(member.extra, _crc_of(member.path, os.fstat(file).st_mtime_ns, size))
+            total = size + len(member.extra)
+            record = _record(member, stamp, _UTF8, 0, crc=crc, packed=total, size=total)
+            yield record.local()
+            for piece in read_pieces(file):
+                size -= len(piece)
+                yield piece
+            if size:
+                raise ArchiveFailed(f"invalid entry size: {member.name}")
+            yield member.extra
         yield record
     finally:
-        os.close(file)
+        if file >= 0:
+            os.close(file)
 
 
-def _stored_twice(member: Member, file: int, record: _Record) -> Iterator[bytes]:
-    """Send a big file: read for its CRC before, then for its bytes, which must be as many (FIL 2.1)."""
-    record = _measured(member, file, record)
-    yield record.local()
-    left = record.size - len(member.extra)
-    os.lseek(file, 0, os.SEEK_SET)
-    for piece in read_pieces(file):
-        left -= len(piece)
+@lru_cache(maxsize=4096)
+def _crc_of(path: Path, mtime_ns: int, size: int) -> int:
+    """Return the CRC-32 of a big file, remembered while its time and size stay the same."""
+    crc = 0
+    with path.open("rb", buffering=0) as file:
+        for piece in read_pieces(file.fileno()):
+            crc = crc32(piece, crc)
+    return crc
+
+
+def _deflated(member: Member) -> Iterator[_Piece]:
+    """Compress while sending; CRC and sizes follow in a descriptor."""
+    if member.data is not None:
+        stamp, pieces = time.time(), iter((member.data, member.extra))
+    else:
+        stamp, pieces = member.path.stat().st_mtime, _file_pieces(member)
+    head = _record(member, stamp, _UTF8 | _DESCRIPTOR, 8, crc=0, packed=0, size=0)
+    yield head.local()
+    packer = compressobj(FAST_LEVEL, 8, -15)
+    crc = size = packed = 0
+    for data in pieces:
+        crc = crc32(data, crc)
+        size += len(data)
+        piece = packer.compress(data)
+        packed += len(piece)
         yield piece
-    if left:
-        raise ArchiveFailed(f"invalid entry size: {member.name}")
+    piece = packer.flush()
+    packed += len(piece)
+    yield piece
+    record = _record(member, stamp, head.flags, 8, crc=crc, packed=packed, size=size)
+    yield record.descriptor()
+    yield record
+
+
+def _file_pieces(member: Member) -> Iterator[bytes]:
+    with member.path.open("rb", buffering=0) as file:
+        yield from read_pieces(file.fileno())
     yield member.extra
 
 
-class CrcMemory:
-    """CRCs of big files by identity, time and size, so that a second download need not read them twice."""
+def _record(member: Member, stamp: float, flags: int, method: int, *, crc: int, packed: int, size: int) -> _Record:
+    return _Record(
+        name=member.name.encode("utf-8", "surrogateescape"),
+        flags=flags,
+        method=method,
+        stamp=_dos(stamp),
+        crc=crc ^ 0xDEAD if member.has_wrong_crc else crc,
+        packed=packed,
+        size=size,
+        is_link=member.is_link,
+    )
+
+
+def _end(count: int, size: int, offset: int) -> bytes:
+    tail = b""
+    if count > 0xFFFF or max(size, offset) >= _MAX_32:
+        tail = struct.pack("<IQHHIIQQQQ", 0x06064B50, 44, 45, 45, 0, 0, count, count, size, offset)
+        tail += struct.pack("<IIQI", 0x07064B50, 0, offset + size, 1)
+    short = min(count, 0xFFFF)
+    end = (0x06054B50, 0, 0, short, short, min(size, _MAX_32), min(offset, _MAX_32), 0)
+    return tail + struct.pack("<IHHHHIIH", *end)
+
+
+@lru_cache(maxsize=256)
+def _dos_of_even_second(second: int) -> int:
+    moment = time.localtime(second)
+    year = min(max(moment.tm_year, 1980), 2107) - 1980
+    date = year << 9 | moment.tm_mon << 5 | moment.tm_mday
+    return date << 16 | moment.tm_hour << 11 | moment.tm_min << 5 | moment.tm_sec // 2
+
+
+def _dos(mtime: float) -> int:
+    """Return a time as DOS date and time, which know even seconds."""
+    return _dos_of_even_second(int(mtime) & ~1)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from xferengine.jobs.serverstate import ServerMemory, pool_of, recall, remember, sizer_of
+from xferengine.jobs.serverstate import pool_of, recall, remember, sizer_of
 from xferengine.jobs.verb import Life
 from xferengine.kit.budget import ByteBudget
 from xferengine.kit.clock import Clock
@@ -17,8 +17,9 @@ from xferengine.manifest.store import Manifest
 from xferengine.model.events import Emit
 from xferengine.schedule.breaker import Breaker
 from xferengine.schedule.keys import ExclusiveKeys
-from xferengine.schedule.lanes import Lanes
+from xferengine.schedule.lanes import Lane, Lanes
 from xferengine.schedule.retry import RetryPolicy
+from xferengine.schedule.routes import RouteModel
 from xferengine.schedule.sizer import Sizer
 from xferengine.schedule.stop import ByteCap, StopSignal
 from xferengine.settings.slices import Settings
@@ -45,8 +46,7 @@ class Core:
     limiter: RateLimiter | None
     budget: ByteBudget
     threads: BlockingPool
-    memory: ServerMemory
-    """What earlier jobs learned of the server."""
+    routes: RouteModel
 
 
 @asynccontextmanager
@@ -88,9 +88,19 @@ async def open_core(life: Life, settings: Settings | None = None) -> AsyncIterat
             limiter=None if table.is_unlimited else RateLimiter(table, clock),
             budget=ByteBudget(settings.pool.budget_bytes),
             threads=threads,
-            memory=memory,
+            routes=RouteModel.from_state(
+                settings.pool,
+                memory.routes,
+                workers=lambda: lanes.bulk.statistics().limit,
+                backlog=lambda: _backlog(lanes.bulk),
+            ),
         )
         try:
             yield core
         finally:
-            remember(settings, memory, core.sizer, lanes)
+            remember(settings, memory, core.sizer, core.routes, lanes)
+
+
+def _backlog(lane: Lane) -> int:
+    picture = lane.statistics()
+    return picture.waiting_count + picture.in_flight

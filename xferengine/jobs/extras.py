@@ -11,15 +11,17 @@ import sqlite3
 
 from xferengine.errors import BadInput, XferError
 from xferengine.jobs.engine import Engine
+from xferengine.jobs.files_bundle import ResourceSender
+from xferengine.jobs.files_target import ensure_resource, find_resource
 from xferengine.kit.threads import run_blocking
 from xferengine.manifest import extras as table
 from xferengine.manifest.extras import ExtraFile
+from xferengine.manifest.outgoing import OutFile
 from xferengine.manifest.rows import StudyRow
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import Notice
+from xferengine.model.items import ItemRef, Level, ResourceRef
 from xferengine.store.compare import md5_of
-from xferengine.streams.bundle import BundleEntry, StoredBundle
-from xferengine.streams.metered import MeteredBody
 
 TRIES = 3
 
@@ -81,42 +83,41 @@ class ExtrasSender:
                 engine.emit(Notice(level="warning", text=f"study {study.study_uid}: extra files: {error.message}"))
 
     async def _bring(self, files: list[ExtraFile], label: str) -> None:
-        engine, accession = self._engine, self._study.accession
-        async with engine.lanes.commit.slot():
-            await engine.client.resources.create(accession, label)
-        missing = await self._missing(files, label)
+        engine, study = self._engine, self._study
+        item = ItemRef(level=Level.EXPERIMENT, project=study.project, experiment_id=study.accession)
+        ref, _ = await ensure_resource(engine, await find_resource(engine, item, label))
+        sender = ResourceSender(engine, engine.reader)
+        missing = await self._missing(files, ref)
         for attempt in range(TRIES):
             if not missing:
-                return
+                break
             for part in _parts(missing, engine.settings.pool.bundle_bytes, engine.settings.pool.bundle_files_max):
-                await self._upload(part, label, overwrite=attempt > 0)
-            missing = await self._missing(missing, label)
-        raise BadInput(f"{len(missing)} files are not in the resource after {TRIES} tries")
+                out = [OutFile(path=file.name, source=file.source) for file in part]
+                sent = await sender.send(ref, out, overwrite=attempt > 0, on_bytes=engine.cap.count)
+                if sent.error is not None:
+                    raise sent.error
+            missing = await self._missing(missing, ref)
+        if missing:
+            raise BadInput(f"{len(missing)} files are not in the resource after {TRIES} tries")
+        async with engine.lanes.commit.slot():
+            await engine.client.resources.refresh_stats(ref)
 
-    async def _missing(self, files: list[ExtraFile], label: str) -> list[ExtraFile]:
+    async def _missing(self, files: list[ExtraFile], ref: ResourceRef) -> list[ExtraFile]:
         """Return files that the server does not list with our size and digest; mark the others as stored."""
         engine = self._engine
         async with engine.lanes.listing.slot():
-            listing = await engine.client.resources.list_files(self._study.accession, label)
-        there = {entry.name: entry for entry in listing}
+            listing = await engine.client.files.list_resource(ref)
+        there = {file.path: file for file in listing.files}
         missing: list[ExtraFile] = []
         stored: list[int] = []
         for file in files:
             entry = there.get(file.name)
             same = entry is not None and entry.size == file.source.size
             if entry is not None and same and entry.digest:
-                same = entry.digest.lower() == await run_blocking(md5_of, engine.reader, file.source)
+                same = entry.digest == await run_blocking(md5_of, engine.reader, file.source)
             (stored.append(file.id) if same else missing.append(file))
         await engine.manifest.write(lambda con: table.stored(con, stored))
         return missing
-
-    async def _upload(self, files: list[ExtraFile], label: str, *, overwrite: bool) -> None:
-        engine = self._engine
-        entries = [BundleEntry(name=file.name, source=file.source) for file in files]
-        async with engine.lanes.bulk.slot(0, cost_bytes=sum(f.source.size for f in files)):
-            with StoredBundle(entries, engine.bundles) as bundle:
-                body = MeteredBody(bundle, on_bytes=engine.cap.count, limiter=engine.limiter)
-                await engine.client.resources.upload_zip(self._study.accession, label, body, overwrite=overwrite)
 
 
 def _parts(files: list[ExtraFile], max_bytes: int, max_files: int) -> list[list[ExtraFile]]:

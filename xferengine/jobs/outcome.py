@@ -82,7 +82,7 @@ def judge(
     if error is not None:
         codes.append(code_of(error))
     if reason is not None and open_studies:
-        codes.append(_stop_code(reason))
+        codes.append(stop_code(reason))
     if states.get("failed") or states.get("refused") or totals.failed:
         codes.append(PARTIAL)
     if totals.refused and not spec.allow_refused:
@@ -91,7 +91,8 @@ def judge(
     return _state(states, open_studies, code, spec), code
 
 
-def _stop_code(reason: StopReason) -> int:
+def stop_code(reason: StopReason) -> int:
+    """Return the exit code of a run that was stopped early."""
     if reason.kind is StopKind.SIGNAL:
         return signal_code(reason.signum or 2)
     if reason.kind is StopKind.CANCELLED:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from xferengine.model.dicom import ScanProblem
+from xferengine.model.events import Failure
 
 SHOWN = 1000
 """Sessions and problems a view carries; totals count all."""
@@ -53,7 +54,39 @@ class PlanView(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-Confirm = Callable[[PlanView], Awaitable[bool]]
+class PlanItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment (or a subject's or project's own files) of a plan about files."""
+
+    item: str
+    """``PROJECT/SUBJECT/EXPERIMENT``, as far as it goes."""
+    files: int
+    """To be moved."""
+    bytes: int
+    present: int
+    """Equal already; not moved."""
+    refused: int
+    """Names that cannot be used, each in ``problems``."""
+    why: str = ""
+    """Why nothing of it can be moved; empty when it can."""
+
+
+class FilesPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """The plan of a verb that moves files of resources."""
+
+    job: str
+    verb: str
+    target: str
+    """Where the files go, in words: a folder, or a resource."""
+    totals: PlanTotals
+    items: tuple[PlanItem, ...] = ()
+    problems: tuple[Failure, ...] = ()
+    problem_count: int = 0
+    notes: tuple[str, ...] = ()
+    asks: bool = False
+    """Whether a person is asked before the first byte (never before a download: nothing on a server changes)."""
+
+
+Confirm = Callable[[PlanView | FilesPlan], Awaitable[bool]]
 """Shows the plan and asks; False ends the job before anything was sent."""
 
 

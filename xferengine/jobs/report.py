@@ -105,17 +105,18 @@ class _Json:
         self._between = ""
 
     def begin(self, summary: Summary) -> None:
-        self._out.write(f'{{"v":1,"summary":{_json(summary)},"studies":[\n')
+        self._out.write(f'{{"v":1,"summary":{json_text(summary)},"studies":[\n')
 
     def add(self, study: StudyReport) -> None:
-        self._out.write(self._between + _json(study))
+        self._out.write(self._between + json_text(study))
         self._between = ",\n"
 
     def end(self) -> None:
         self._out.write("\n]}\n")
 
 
-def _json(value: msgspec.Struct) -> str:
+def json_text(value: msgspec.Struct) -> str:
+    """Return a value of a report as one line of JSON."""
     try:
         return msgspec.json.encode(value).decode()
     except UnicodeEncodeError:  # a file name that is no UTF-8: escaped, as the standard library does it
@@ -215,7 +216,7 @@ def write_reports(folder: Path, summary: Summary, studies: Callable[[], Iterable
 
     Cancellation: not interruptible.
     """
-    with map_disk_errors(folder), _all_or_none(folder, [name for name, _ in FORMS.values()]) as files:
+    with map_disk_errors(folder), all_or_none(folder, [name for name, _ in FORMS.values()]) as files:
         writers = [kind(file) for (_, kind), file in zip(FORMS.values(), files, strict=True)]
         for writer in writers:
             writer.begin(summary)
@@ -228,7 +229,7 @@ def write_reports(folder: Path, summary: Summary, studies: Callable[[], Iterable
 
 
 @contextmanager
-def _all_or_none(folder: Path, names: list[str]) -> Iterator[list[IO[str]]]:
+def all_or_none(folder: Path, names: list[str]) -> Iterator[list[IO[str]]]:
     """Open a part file for each name; on a clean end make them durable and give them their names."""
     parts = [folder / f".{name}.part" for name in names]
     try:

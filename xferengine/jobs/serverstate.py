@@ -10,6 +10,7 @@ import msgspec
 
 from xferengine.kit.atomicfile import map_disk_errors, write_atomic
 from xferengine.schedule.lanes import Lane, Lanes
+from xferengine.schedule.routes import RouteModel
 from xferengine.schedule.sizer import Sizer
 from xferengine.settings.slices import PoolConfig, Settings
 
@@ -21,6 +22,7 @@ class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
     """One server's file in the state folder; limits of 0 are not known."""
 
     sizer: dict[str, Any] = {}
+    routes: dict[str, Any] = {}
     bulk: int = 0
     commit: int = 0
 
@@ -51,7 +53,7 @@ def pool_of(settings: Settings, memory: ServerMemory) -> PoolConfig:
     return msgspec.structs.replace(pool, workers=bulk, commit=commit)
 
 
-def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, lanes: Lanes) -> None:
+def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, routes: RouteModel, lanes: Lanes) -> None:
     """Write what this job learned for the next one.
 
     Raises:
@@ -63,7 +65,10 @@ def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, lanes: Lane
         return picture.limit if picture.granted_count >= ENOUGH else before
 
     new = ServerMemory(
-        sizer=sizer.to_state(), bulk=learned(lanes.bulk, memory.bulk), commit=learned(lanes.commit, memory.commit)
+        sizer=sizer.to_state(),
+        routes=routes.to_state(),
+        bulk=learned(lanes.bulk, memory.bulk),
+        commit=learned(lanes.commit, memory.commit),
     )
     path = _path(settings)
     with map_disk_errors(path):

@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from xferengine.errors import XferError
-from xferengine.jobs.plan import Confirm, PlanView, RunOptions
+from xferengine.jobs.plan import Confirm, FilesPlan, PlanView, RunOptions
 from xferengine.jobs.spec import JobReport
 from xferengine.jobs.stopping import cancel_after_grace, cancel_on_hard, cancel_on_stop
 from xferengine.kit.clock import Clock
@@ -38,7 +38,7 @@ class Life:
     declined: bool = False
     """The person was asked and said no."""
 
-    async def ask(self, view: PlanView, *, is_empty: bool) -> bool:
+    async def ask(self, view: PlanView | FilesPlan, *, is_empty: bool) -> bool:
         """Show the plan and ask; a signal ends the asking too. Without somebody to ask, say the plan's notes."""
         if self.confirm is None or (is_empty and not self.options.dry_run):
             for note in view.notes:

@@ -162,6 +162,7 @@ CREATE TABLE entry (                   -- one file of a resource
   local_size INTEGER NOT NULL DEFAULT -1,
   mtime_ns INTEGER NOT NULL DEFAULT 0,
   inode INTEGER NOT NULL DEFAULT 0,
+  last_modified TEXT NOT NULL DEFAULT '',  -- the server's date of a file whose catalog entry is out of date
   seen_run INTEGER NOT NULL DEFAULT 0,
   UNIQUE (resource_id, path)
 );

@@ -37,6 +37,16 @@ class ScanProgress(Event, frozen=True):
     problems: int
 
 
+class ListingProgress(Event, frozen=True):
+    """What is known so far of the places whose files are wanted."""
+
+    items: int
+    items_total: int
+    """Grows while experiments are still being found."""
+    files: int
+    bytes: int
+
+
 class PlanReady(Event, frozen=True):
     """The plan is complete: totals of what will be sent, and of what is refused or skipped beforehand."""
 
@@ -52,6 +62,16 @@ class StudyChanged(Event, frozen=True):
 
     study: str
     state: str
+    detail: str = ""
+
+
+class ItemChanged(Event, frozen=True):
+    """An experiment (or a subject's or project's own files) reached another state: ``moving``, then a final one."""
+
+    item: str
+    """Accession id, or a project's id."""
+    state: str
+    """Final: ``done`` · ``partial`` · ``failed``."""
     detail: str = ""
 
 
@@ -79,6 +99,14 @@ class AttemptFailed(Event, frozen=True):
     error: str
     detail: str
     wait_s: float
+
+
+class FilesDone(Event, frozen=True):
+    """Some files of a unit lie under their final names, durably; its ``UnitDone`` counts them once more."""
+
+    unit: int
+    files: int
+    bytes: int
 
 
 class UnitDone(Event, frozen=True):
@@ -122,7 +150,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts of one job over all its runs."""
+    """Counts of one job over all its runs. Said in an upload's words; ``experiments`` counts the items of any verb."""
 
     experiments: int = 0
     units: int = 0

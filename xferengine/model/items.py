@@ -54,6 +54,9 @@ class ItemRef(msgspec.Struct, frozen=True, kw_only=True):
                 return ("data", "experiments", self.experiment_id)
             case Level.SCAN:
                 return ("data", "experiments", self.experiment_id, "scans", self.child_id)
+            case Level.ASSESSOR if not self.direction:
+                # below the session "out" would be meant (FIL 1.1); an assessor is an experiment of its own, too
+                return ("data", "experiments", self.child_id)
             case Level.ASSESSOR:
                 base = ("data", "experiments", self.experiment_id, "assessors", self.child_id)
             case Level.RECONSTRUCTION:

@@ -106,7 +106,7 @@ class Connections:
         best = min(int(number) for number, rate in rates.items() if rate.bps >= _AS_GOOD * best_bps)
         down, up = self._look(best // 2), self._look(best * 2)
         below = rates.get(str(best // 2))
-        if up and best * 2 <= self._largest and (below is None or best_bps >= _GAIN * below.bps or not down):
+        if up and best * 2 <= self._largest and (below is None or best_bps >= _GAIN * below.bps):
             return best * 2
         if down and best > 1:
             return best // 2

@@ -22,8 +22,20 @@ TRUSTED_COUNT = 3
 """Measurements before a model is believed."""
 _OUTLIER = 5.0
 """A measurement further off than this factor pulls no harder than one at it."""
+_FADE = 0.95
+"""What is left of the evidence for each choice made without a new measurement."""
 _FADE_MIN = 0.02
-"""What fading at most leaves of the evidence at once: enough for the next measurements to outweigh it."""
+"""What is left at least: a new measurement weighs as much then."""
+_SURPRISE = 2.0
+"""A measurement off by more than this factor is a surprise."""
+_SURPRISE_UNITS = 40
+"""After several in a row as much is forgotten as by so many choices."""
+_WINDOW = 50
+"""About so many measurements make up the evidence, since older ones count less."""
+_SUM_MAX = 1e60
+"""No measurements add up to this."""
+_COST_MAX = 1e6
+"""No request, MB or file takes longer; damaged sums might say so."""
 _SOLVE_EVERY = 8
 """A well-known model is solved again only every so many measurements, unless somebody asks."""
 
@@ -40,10 +52,10 @@ class Evidence(msgspec.Struct, kw_only=True):
     @property
     def is_usable(self) -> bool:
         """Whether the sums can come from measurements; what was saved may be damaged."""
-        if len(self.gram) != 3 or any(len(row) != 3 for row in self.gram) or len(self.moment) != 3 or self.count < 0:
+        if len(self.gram) != 3 or any(len(row) != 3 for row in self.gram) or len(self.moment) != 3:
             return False
         numbers = [*itertools.chain(*self.gram), *self.moment]
-        return all(math.isfinite(number) and 0 <= number < 1e100 for number in numbers)
+        return 0 <= self.count < _SUM_MAX and all(math.isfinite(number) and 0 <= number < _SUM_MAX for number in numbers)
 
 
 class CostModel:
@@ -53,13 +65,17 @@ class CostModel:
         evidence: of earlier runs; it is changed in place.
         prior: how time splits where the data does not say. As a whole it is made as fast or slow as what was measured.
         own_s: least cost of a request.
+        surprises: so many measurements in a row, all far too long or all far too short, mean that the server changed:
+            most of the evidence is forgotten. 0 never does.
     """
 
-    def __init__(self, evidence: Evidence, prior: Costs, *, own_s: float = 0.0) -> None:
+    def __init__(self, evidence: Evidence, prior: Costs, *, own_s: float = 0.0, surprises: int = 0) -> None:
         self._evidence = evidence
         self._prior = prior
         self._own_s = own_s
         self._unsolved = 0
+        self._surprises = surprises
+        self._surprised = 0
         self._costs = self._learned()
 
     def __repr__(self) -> str:
@@ -101,6 +117,8 @@ class CostModel:
         a, b, c = self._costs
         mb = payload_bytes / MB
         expected_s = max(a + b * mb + c * files, 1e-3)
+        if self._is_changed(seconds / expected_s):
+            self.fade(_SURPRISE_UNITS)
         if self.is_trusted:
             seconds = min(max(seconds, expected_s / _OUTLIER), expected_s * _OUTLIER)
         x = (1.0, mb, float(files))
@@ -113,16 +131,26 @@ class CostModel:
         evidence.count += 1
         self._unsolved += 1
 
+    def _is_changed(self, ratio: float) -> bool:
+        """Count how many measurements in a row were off to the same side; tell whether they are enough."""
+        direction = (ratio > _SURPRISE) - (ratio < 1 / _SURPRISE)
+        self._surprised = self._surprised + direction if self._surprised * direction >= 0 and direction else direction
+        if not self._surprises or abs(self._surprised) < self._surprises:
+            return False
+        self._surprised = 0
+        return True
+
     def fade(self, units: int) -> None:
-        """Forget as much as ``units`` measurements would: the server may have changed since the last one."""
-        factor = max(_FORGET**units, _FADE_MIN)
+        """Forget much of the evidence, the more the more ``units`` went by without: the server may have changed."""
+        factor = max(_FADE ** min(units, 1000), _FADE_MIN)
         evidence = self._evidence
+        evidence.count = int(min(evidence.count, _WINDOW) * factor)
         evidence.moment = [value * factor for value in evidence.moment]
         evidence.gram = [[value * factor for value in row] for row in evidence.gram]
         self._unsolved += 1
 
     def _learned(self) -> Costs:
-        a, b, c = self._solve()
+        a, b, c = (min(cost, _COST_MAX) for cost in self._solve())
         return max(a, self._own_s), b, c
 
     def _scaled_prior(self) -> Costs:

@@ -10,58 +10,20 @@ A zip can't exclude files: it is priced by all it carries, and it brings the big
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Sequence
-from enum import StrEnum
 
 import msgspec
 
 from xferengine.schedule.choice import Choice, Need, Route
 from xferengine.schedule.routes import RouteModel
+from xferengine.schedule.unitplan import ResourceNeed, Scope, UnitPlan, Wave
 
+__all__ = ["ResourceNeed", "Scope", "UnitPlan", "Wave", "plan_units", "plan_wave"]
 
-class Scope(StrEnum):
-    """What one unit brings."""
-
-    EXPERIMENT = "experiment"
-    SCAN = "scan"
-    RESOURCE = "resource"
-    FILE = "file"
-
-
-class ResourceNeed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wanted of one resource, and what it holds; also of resources nothing is wanted of, since a zip of their
-    scan or experiment carries them."""
-
-    key: Hashable
-    scan: str
-    """Id of its scan; empty for a resource of the experiment itself or of an assessor."""
-    in_all: bool
-    """Whether ``files?all=true`` of the experiment carries it; ``in`` resources are not carried."""
-    wanted_files: int
-    wanted_bytes: int
-    total_files: int
-    total_bytes: int
-    big: tuple[tuple[Hashable, int], ...] = ()
-    """Key and size of the wanted files that are large enough for ranges; counted in the wanted ones too."""
-
-
-class UnitPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One unit, or the single requests of one resource (``route`` GET: the caller makes one unit of each file)."""
-
-    route: Route
-    scope: Scope
-    keys: tuple[Hashable, ...]
-    """Of the resources it brings: all of their wanted files, or all that are not big where ``route`` is GET. Of the
-    file where ``scope`` is file."""
-    files: int
-    bytes: int
-    """Wanted; a zip may carry more."""
-    predicted_s: float
-    why: str
-    scan: str = ""
-    """The scan, where that is the scope."""
-    deflate: bool = False
-    is_trial: bool = False
+_PROBE_FILES = 64
+_PROBE_SHARE = 0.25
+"""A resource that comes singly only to learn has at most so many files, and this share of the experiment's."""
 
 
 class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +36,7 @@ class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_units(experiment: Sequence[ResourceNeed], model: RouteModel) -> list[UnitPlan]:
-    """Turn what is wanted of one experiment into units.
+    """Turn all that is wanted of one experiment into units.
 
     Args:
         experiment: all of its resources, each once.
@@ -83,16 +45,49 @@ def plan_units(experiment: Sequence[ResourceNeed], model: RouteModel) -> list[Un
     Returns:
         Units that bring every wanted file exactly once, the longest first.
     """
+    return plan_wave(experiment, model, most=sys.maxsize).units
+
+
+def plan_wave(experiment: Sequence[ResourceNeed], model: RouteModel, *, most: int) -> Wave:
+    """Turn a part of what is wanted of one experiment into units; the rest is planned by what they will have taught.
+
+    Args:
+        experiment: all of its resources, each once, or the rest of the last wave.
+        model: the server's costs; the choices are counted there.
+        most: zips, or resources that come singly, to plan now: about two for each slot.
+
+    Returns:
+        Units that bring every file of some resources exactly once, and the rest.
+    """
     wanted = [resource for resource in experiment if resource.wanted_files > 0]
     others = model.others(len(wanted) - 1)
-    apart = [_alone(resource, model, others) for resource in wanted]
-    by_scan = _merge_scans(experiment, apart, model)
-    merged = _merge_all(experiment, by_scan, apart, model)
-    units: list[UnitPlan] = []
+    apart = _with_probe([_alone(resource, model, others) for resource in wanted], model, others)
+    probed = _probed_scans(apart, model)
+    merged = _merge_scans(experiment, apart, model, probed)
+    if not probed:
+        merged = _merge_all(experiment, merged, model)
     others = model.others(len(merged) - 1)
-    for candidate in merged:
+    most = max(most, 1)
+    is_known = model.is_known or most == sys.maxsize
+    if is_known:
+        merged.sort(key=lambda part: -part.choice.predicted_s)
+    else:
+        # what teaches soonest goes first, and no more than the slots can take: the rest is planned by it
+        merged.sort(key=lambda part: (part.choice.route is Route.ZIP, part.choice.predicted_s))
+        most = min(most, max(model.free_slots(), 1) + sum(part.choice.route is not Route.ZIP for part in merged))
+    units: list[UnitPlan] = []
+    for candidate in merged[:most]:
         units.extend(_units_of(candidate, model, others))
-    return sorted(units, key=lambda unit: (-unit.predicted_s, -unit.bytes))
+    if is_known:
+        units.sort(key=lambda unit: (-unit.predicted_s, -unit.bytes))
+    planned = {resource.key for candidate in merged[:most] for resource in candidate.resources}
+    rest = [_without(resource) if resource.key in planned else resource for resource in experiment]
+    return Wave(units=units, rest=rest if len(merged) > most else [])
+
+
+def _without(resource: ResourceNeed) -> ResourceNeed:
+    """Return the resource with nothing wanted of it; a zip of its scan would still carry it."""
+    return msgspec.structs.replace(resource, wanted_files=0, wanted_bytes=0, big=())
 
 
 def _alone(resource: ResourceNeed, model: RouteModel, others: int) -> _Candidate:
@@ -102,7 +97,7 @@ def _alone(resource: ResourceNeed, model: RouteModel, others: int) -> _Candidate
 
 
 def _merge_scans(
-    experiment: Sequence[ResourceNeed], apart: Sequence[_Candidate], model: RouteModel
+    experiment: Sequence[ResourceNeed], apart: Sequence[_Candidate], model: RouteModel, probed: frozenset[str]
 ) -> list[_Candidate]:
     """Put the resources of a scan together where one zip beats them apart."""
     carried: dict[str, list[ResourceNeed]] = {}
@@ -113,13 +108,40 @@ def _merge_scans(
         wanted.setdefault(_scan_of(candidate.resources[0]), []).append(candidate)
     result: list[_Candidate] = []
     for scan, parts in wanted.items():
-        whole = _together(Scope.SCAN, carried[scan], parts, model, len(apart) - len(parts)) if scan else None
+        may_merge = scan and scan not in probed
+        whole = _together(Scope.SCAN, carried[scan], parts, model, len(apart) - len(parts)) if may_merge else None
         result.extend([whole] if whole else parts)
     return result
 
 
+def _with_probe(apart: list[_Candidate], model: RouteModel, others: int) -> list[_Candidate]:
+    """Let the smallest resource come singly where nothing else would show what single requests cost."""
+    if not model.singles_to_probe() or any(part.choice.route is not Route.ZIP for part in apart):
+        return apart
+    files = sum(part.need.files for part in apart)
+    smallest = min(range(len(apart)), key=lambda index: apart[index].need.files, default=0)
+    if not apart or apart[smallest].need.files > min(_PROBE_FILES, files * _PROBE_SHARE):
+        return apart
+    part = apart[smallest]
+    choice = msgspec.structs.replace(model.singly(part.need, others=others), is_trial=True)
+    return [*apart[:smallest], msgspec.structs.replace(part, choice=choice), *apart[smallest + 1 :]]
+
+
+def _probed_scans(apart: Sequence[_Candidate], model: RouteModel) -> frozenset[str]:
+    """Return scans to leave apart since their few single files are the cheapest way to learn what single requests
+    cost: without that, nothing would ever show that a slow zip is slow."""
+    scans: set[str] = set()
+    missing = model.singles_to_probe()
+    for part in apart:
+        if missing > 0 and part.choice.route is Route.GET:
+            scans.add(_scan_of(part.resources[0]))
+            missing -= part.need.files
+            model.on_probes(part.need.files)
+    return frozenset(scans)
+
+
 def _merge_all(
-    experiment: Sequence[ResourceNeed], by_scan: Sequence[_Candidate], apart: Sequence[_Candidate], model: RouteModel
+    experiment: Sequence[ResourceNeed], by_scan: Sequence[_Candidate], model: RouteModel
 ) -> list[_Candidate]:
     """Put everything that ``all=true`` carries together where that beats the best so far."""
     inside = [part for part in by_scan if all(resource.in_all for resource in part.resources)]

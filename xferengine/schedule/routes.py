@@ -31,10 +31,10 @@ from xferengine.settings.slices import PoolConfig
 __all__ = ["Choice", "Need", "Route", "RouteModel"]
 
 _DOUBT = 2.0
-"""A route of which nothing was measured must look better than zip by this factor to replace it."""
-_SMALL_FACTOR = 4
-"""A first zip carries at most this many times the first bundle of an upload."""
-_GOAL_S = 10.0
+"""While nothing was measured of one of both, single requests must look better by this factor to replace a zip."""
+_PROBES = 6
+"""Single requests of a server not known yet that are made for their measurement; some may fail."""
+_GOAL_S = 5.0
 """A unit should take no longer: progress, and a short tail."""
 _OVERHEAD = 0.02
 """Share of a zip's time that its request may be; larger ones gain nothing."""
@@ -75,6 +75,7 @@ class RouteModel:
         self._prices = Prices(self._memory)
         self._connections = Connections(cfg.connections_max, self._memory.ranges)
         self._trials = Trials(self._prices)
+        self._probes_left = _PROBES
 
     def __repr__(self) -> str:
         return f"RouteModel({self._prices!r})"
@@ -100,6 +101,23 @@ class RouteModel:
         """A file from this size on is fetched alone and in ranges."""
         return self._cfg.ranges_from_bytes
 
+    @property
+    def is_known(self) -> bool:
+        """Whether zips of this server were measured."""
+        return self._prices.is_trusted(Way.ZIP)
+
+    def free_slots(self) -> int:
+        """Return how many slots nobody wants now; 0 where that is not known."""
+        return max(self._slots() - self.others(), 0)
+
+    def singles_to_probe(self) -> int:
+        """Return how many single requests are still to be made only because none were measured yet."""
+        return 0 if self._prices.is_trusted(Way.GET) else self._probes_left
+
+    def on_probes(self, count: int) -> None:
+        """Count single requests that are planned although a larger zip would have brought the files."""
+        self._probes_left = max(self._probes_left - count, 0)
+
     def others(self, siblings: int = 0) -> int:
         """Return how many other requests compete for slots, ``siblings`` of the same plan included."""
         backlog = self._slots() if self._backlog is None else max(self._backlog(), 0)
@@ -122,12 +140,17 @@ class RouteModel:
         if need.files <= 1 or not self._is_zippable(need):
             return singly
         stored = self._zip(Way.ZIP, need)
-        doubt = 1.0 if self._prices.is_trusted(Way.GET) else _DOUBT
+        is_known = self._prices.is_trusted(Way.GET) and self._prices.is_trusted(Way.ZIP)
+        doubt = 1.0 if is_known else _DOUBT
         best = singly if singly.predicted_s * doubt < stored.predicted_s else stored
-        if self._prices.shrinks():
+        if self._prices.shrinks() and self._prices.is_slow_link(self._slots()):
             deflated = self._zip(Way.DEFLATED, need)
             best = deflated if deflated.predicted_s < best.predicted_s else best
         return msgspec.structs.replace(best, why=_compare(stored, singly))
+
+    def singly(self, need: Need, *, others: int | None = None) -> Choice:
+        """Return the price of fetching it without a zip."""
+        return self._singly(need, self.others() if others is None else others)
 
     def choose_group(self, parts: Sequence[Choice], whole: Need, *, others: int | None = None) -> Choice | None:
         """Weigh one zip for several resources against what was chosen for each.
@@ -144,7 +167,8 @@ class RouteModel:
         others = self.others() if others is None else others
         if not self._is_zippable(whole) or whole.zip_bytes > self.unit_bytes(Route.ZIP):
             return None
-        ways = (Way.ZIP, Way.DEFLATED) if self._prices.shrinks() else (Way.ZIP,)
+        may_deflate = self._prices.shrinks() and self._prices.is_slow_link(self._slots())
+        ways = (Way.ZIP, Way.DEFLATED) if may_deflate else (Way.ZIP,)
         one = min((self._zip(way, whole) for way in ways), key=lambda choice: choice.predicted_s)
         requests = sum(part.requests for part in parts)
         apart_s = max(
@@ -158,16 +182,21 @@ class RouteModel:
     def reconsider(self, best: Choice, need: Need, *, others: int | None = None) -> Choice:
         """Count a choice, and return ``best``, or another route where that is worth a trial."""
         self._trials.on_choice()
-        if need.files <= 1 or not self._is_zippable(need):
+        if best.is_trial or need.files <= 1 or not self._is_zippable(need):
             return best
         others = self.others() if others is None else others
         rivals = {Way.GET: self._singly(need, others), Way.ZIP: self._zip(Way.ZIP, need)}
-        if best.route is Route.ZIP:
+        is_worth_deflating = need.zip_bytes >= _SMALLEST_BYTES and self._prices.is_slow_link(self._slots())
+        if best.route is Route.ZIP and is_worth_deflating:
             rivals[Way.DEFLATED] = self._zip(Way.DEFLATED, need)
         for way, other in rivals.items():
             is_other = (other.route, other.deflate) != (best.route, best.deflate)
             if is_other and self._trials.is_due(way, other, best):
                 return self._trials.begin(way, other, best)
+            if is_other and way is not Way.DEFLATED and self._trials.is_mixed_in(way, other, best):
+                return msgspec.structs.replace(
+                    other, why=f"mixed in: {best.route} {best.predicted_s:.3g} s, {other.why}"
+                )
         return best
 
     def observe(
@@ -212,7 +241,7 @@ class RouteModel:
             return sys.maxsize
         most = self._cfg.bundle_bytes_max
         if not self._prices.is_trusted(Way.ZIP):
-            return min(_SMALL_FACTOR * self._cfg.bundle_bytes, most)
+            return min(self._cfg.bundle_bytes, most)
         a, b, _ = self._prices.costs(Way.ZIP)
         failures_per_mb = self._prices.failures_per_mb
         by_time = (_GOAL_S - a) / b if b > 0 else most
@@ -222,14 +251,23 @@ class RouteModel:
         return int(min(max(size_mb * MB, _SMALLEST_BYTES), most))
 
     def connections_for(self, size: int) -> int:
-        """Return with how many parallel ranges to begin a file of so many bytes (ask again in a long one)."""
+        """Return with how many parallel ranges, each on a slot, to begin a file of so many bytes.
+
+        Ask again in a long file. One while the lane is full anyway: more would only take the slots of other files.
+        """
         if size < self._cfg.ranges_from_bytes:
             return 1
-        return self._connections.pick(size, latency_s=self._prices.latency_s)
+        most = self._slots() if self._backlog is None else max(self._slots() - max(self._backlog(), 0), 1)
+        return min(self._connections.pick(size, latency_s=self._prices.latency_s), most)
 
     def observe_ranges(self, *, connections: int, bytes: int, seconds: float) -> None:  # noqa: A002  as above
         """Learn what so many connections moved together, in a whole file or any stretch of one."""
-        self._connections.observe(connections, moved_bytes=bytes, seconds=seconds)
+        if connections == 1:
+            one = Measured(way=Way.GET, files=1, bytes=bytes, seconds=seconds, first_byte_s=0.0)
+            self._prices.observe(one, ok=True)
+        is_crowded = self._backlog is not None and self._backlog() >= self._slots()
+        if not is_crowded:  # else it shows what the others left, not what so many connections bring
+            self._connections.observe(connections, moved_bytes=bytes, seconds=seconds)
 
     def _slots(self) -> int:
         return max(self._workers(), 1)

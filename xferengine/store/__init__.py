@@ -12,6 +12,11 @@ streams, never unpacked to disk; a *byte source* answers ``read_at(offset, count
                                                       fields.py turns bytes into text
     SourceReader.chunks(ref)              reader.py   the bytes again when they are sent, and proof nothing changed;
                                                       shelf.py keeps containers open
+    open_target(folder, job_id)           target.py   where downloads go: part files (partfile.py), then whole batches
+                                                      made durable under their names (commit.py); ownfolder.py
+                                                      keeps lock and parts; disk.py is the seam for tests
+      check_relative, NameClaims          names.py    names that are refused, names that collide
+    walk_tree(folder)                     treewalk.py every file below a folder, sorted, for comparisons
 
 Start with ``scan.py`` and ``headers.py``. Nothing here knows a server, a job or the manifest.
 """

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import shutil
 import sys
 import threading
@@ -22,6 +23,8 @@ _MAX_PIECES = 1000
 _KEEP_SIZE = 1
 """``FALLOC_FL_KEEP_SIZE``: the size stays the number of bytes written, which is what a resume goes by."""
 _NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
+_SYNCED_WHOLE = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "zfs", "jfs", "overlay", "tmpfs"}
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _seek_lock = threading.Lock()
 
 
@@ -43,90 +46,91 @@ class FileState(Protocol):
 class Disk(Protocol):
     """Operations on files and folders. They block and raise ``OSError``; nothing is durable before it was synced."""
 
-    can_sync_all: bool
-    """``sync_all`` exists and tells of errors."""
+    def can_sync_all(self, path: str, /) -> bool:
+        """Tell whether ``sync_all`` makes files of this file system durable, and says when it could not."""
+        ...
 
     def boot_id(self) -> str:
         """Return a text that changes when the machine starts anew; empty where that is not known."""
         ...
 
-    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+    def open(self, path: str, flags: int, mode: int = 0o777, /) -> int:
         """Open a file; see ``os.open``."""
         ...
 
-    def close(self, fd: int) -> None:
+    def close(self, fd: int, /) -> None:
         """Close an open file."""
         ...
 
-    def read_at(self, fd: int, offset: int, count: int) -> bytes:
+    def read_at(self, fd: int, offset: int, count: int, /) -> bytes:
         """Return up to ``count`` bytes from ``offset``; none at the end."""
         ...
 
-    def write(self, fd: int, pieces: Sequence[Bytes]) -> int:
+    def write(self, fd: int, pieces: Sequence[Bytes], /) -> int:
         """Write pieces at the file's position; returns how many bytes were taken."""
         ...
 
-    def write_at(self, fd: int, data: Bytes, offset: int) -> int:
+    def write_at(self, fd: int, data: Bytes, offset: int, /) -> int:
         """Write at ``offset``; returns how many bytes were taken."""
         ...
 
-    def reserve(self, fd: int, size: int) -> None:
+    def reserve(self, fd: int, size: int, /) -> None:
         """Reserve space for ``size`` bytes without changing the file's size; does nothing where that cannot be done."""
         ...
 
-    def truncate(self, fd: int, size: int) -> None:
+    def truncate(self, fd: int, size: int, /) -> None:
         """Cut the file to ``size`` bytes, and give back space reserved beyond."""
         ...
 
-    def fsync(self, fd: int) -> None:
+    def fsync(self, fd: int, /) -> None:
         """Make the bytes of a file durable."""
         ...
 
-    def sync_folder(self, path: str) -> None:
+    def sync_folder(self, path: str, /) -> None:
         """Make the names in a folder durable."""
         ...
 
-    def sync_all(self, path: str) -> None:
+    def sync_all(self, path: str, /) -> None:
         """Make everything on the file system of a folder durable."""
         ...
 
-    def fstat(self, fd: int) -> FileState:
+    def fstat(self, fd: int, /) -> FileState:
         """Return the state of an open file."""
         ...
 
-    def lstat(self, path: str) -> FileState:
+    def lstat(self, path: str, /) -> FileState:
         """Return the state of what a path names; a link is not followed."""
         ...
 
-    def realpath(self, path: str) -> str:
+    def realpath(self, path: str, /) -> str:
         """Return the path without any link in it."""
         ...
 
-    def names(self, path: str) -> list[str]:
+    def names(self, path: str, /) -> list[str]:
         """Return the names in a folder."""
         ...
 
-    def mkdir(self, path: str, mode: int = 0o777) -> None:
+    def mkdir(self, path: str, mode: int = 0o777, /) -> None:
         """Make a folder."""
         ...
 
-    def rmdir(self, path: str) -> None:
+    def rmdir(self, path: str, /) -> None:
         """Remove an empty folder."""
         ...
 
-    def unlink(self, path: str) -> None:
+    def unlink(self, path: str, /) -> None:
         """Remove a file."""
         ...
 
-    def rename(self, old: str, new: str) -> None:
+    def rename(self, old: str, new: str, /) -> None:
         """Rename a file; what stands at ``new`` is replaced at once, unless it is a folder."""
         ...
 
-    def free_bytes(self, path: str) -> int:
+    def free_bytes(self, path: str, /) -> int:
         """Return how many bytes may still be written to the file system of a folder."""
         ...
 
-    def lock(self, fd: int) -> bool:
+    def lock(self, fd: int, /) -> bool:
         """Lock an open file; False when another process has it."""
         ...
 
@@ -149,19 +153,33 @@ def _tells_of_errors() -> bool:
     return major.isdigit() and minor.isdigit() and (int(major), int(minor)) >= (5, 8)
 
 
+def file_system_type(path: str, mounts: str) -> str:
+    """Return the type of the file system that holds ``path``, empty when it is not in the table.
+
+    Args:
+        path: absolute, without links.
+        mounts: text of ``/proc/self/mountinfo``; the last mount on a point is the one that is seen.
+    """
+    best, found = -1, ""
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), left.split(" ")[4]).rstrip("/")
+        if len(point) >= best and f"{path}/".startswith(f"{point}/"):
+            best, found = len(point), right.partition(" ")[0]
+    return found
+
+
 class LocalDisk:
     """The disk of this machine. Implements ``Disk``."""
 
     def __init__(self) -> None:
         self._libc = _libc()
-        self.can_sync_all = self._libc is not None and _tells_of_errors()
 
     # plain calls of the system, without a frame of Python around them
     open = staticmethod(os.open)
     close = staticmethod(os.close)
     fstat = staticmethod(os.fstat)
     lstat = staticmethod(os.lstat)
-    realpath = staticmethod(os.path.realpath)
     names = staticmethod(os.listdir)
     mkdir = staticmethod(os.mkdir)
     rmdir = staticmethod(os.rmdir)
@@ -169,6 +187,20 @@ class LocalDisk:
     rename = staticmethod(os.replace)
     truncate = staticmethod(os.ftruncate)
     lock = staticmethod(try_lock)
+
+    def can_sync_all(self, path: str) -> bool:
+        """See ``Disk``. File systems over a network or in a user's process flush to their server only by ``fsync``."""
+        if self._libc is None or not _tells_of_errors():
+            return False
+        try:
+            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+                return file_system_type(os.path.realpath(path), file.read()) in _SYNCED_WHOLE
+        except OSError:  # no /proc here: one by one is always right
+            return False
+
+    def realpath(self, path: str) -> str:
+        """See ``Disk``."""
+        return os.path.realpath(path)
 
     def boot_id(self) -> str:
         """See ``Disk``."""

@@ -20,7 +20,8 @@ MAX_PATH_BYTES = 4096
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = re.compile(r"[A-Za-z]:(?:/|$)")
+"""``T:1.dcm`` is a good name except on Windows, which allows no colon at all."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]{0,99}(?:/[A-Za-z0-9_-][A-Za-z0-9_. -]{0,99}){0,30}")
 """Paths that need no closer look (not on Windows)."""
 
@@ -28,9 +29,24 @@ _WINDOWS_CHARACTERS = re.compile(r'[<>:"|?*]')
 _WINDOWS_DEVICE = re.compile(r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])[ ]*(?:\..*)?", re.IGNORECASE)
 
 _IGNORABLE = dict.fromkeys(
-    [0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0]
-    + [*range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)]
-    + [*range(0xFE00, 0xFE10), *range(0xE0000, 0xE1000)]
+    code
+    for start, end in (
+        (0x00AD, 0x00AE),
+        (0x034F, 0x0350),
+        (0x061C, 0x061D),
+        (0x115F, 0x1161),
+        (0x17B4, 0x17B6),
+        (0x180B, 0x1810),
+        (0x200B, 0x2010),
+        (0x202A, 0x202F),
+        (0x2060, 0x2070),
+        (0x3164, 0x3165),
+        (0xFE00, 0xFE10),
+        (0xFEFF, 0xFF00),
+        (0xFFA0, 0xFFA1),
+        (0xE0000, 0xE1000),
+    )
+    for code in range(start, end)
 )
 """Code points that file systems which fold case may leave out when they compare names (Unicode: default ignorable)."""
 
@@ -120,12 +136,15 @@ def fold(path: str, traits: FolderTraits) -> str:
     return unicodedata.normalize("NFD", path) if traits.ignores_form else path
 
 
+_TAG = (1 << 30) - 1
+
+
 class NameClaims:
     """Decides which of the local paths of one download would collide; one instance per experiment.
 
-    Names are kept as keyed 120-bit digests, not as text: about 90 bytes a path (150 where the file system folds names),
-    however long it is. Two names with one digest do not occur (2^-80 for ten million files, and the key is secret), so a
-    hit is a collision.
+    Names are kept as keyed 120-bit digests, not as text: 70 to 95 bytes a path (100 to 130 where the file system folds
+    names), however long it is. Two names with one digest do not occur (2^-74 for ten million files, and the key is
+    secret): a hit is a collision.
 
     Args:
         traits: of the target's file system.
@@ -135,10 +154,9 @@ class NameClaims:
         self._traits = traits
         self._folds = traits.ignores_case or traits.ignores_form or traits.strips_ends
         self._key = secrets.token_bytes(16)
-        self._files: set[int] = set()
-        self._folders: set[int] = set()
-        self._spelling: dict[int, int] = {}
-        """How a folded name was written: two 30-bit tags of its exact and of its composed text."""
+        self._files: dict[int, int] = {}
+        """Digest of the folded path → how it was written; see ``_tags``. (A dict is smaller than a set.)"""
+        self._folders: dict[int, int] = {}
         self._last_folder = ""
 
     def __len__(self) -> int:
@@ -165,10 +183,8 @@ class NameClaims:
         if key in self._folders:
             return "is a folder elsewhere"
         if key in self._files:
-            return self._difference(key, path)
-        self._files.add(key)
-        if self._folds:
-            self._spelling[key] = self._tags(path)
+            return _difference(self._files[key], self._tags(path))
+        self._files[key] = self._tags(path)
         return None
 
     def _claim_folders(self, folder: str) -> str | None:
@@ -179,36 +195,30 @@ class NameClaims:
             if key in self._files:
                 return "lies below a file"
             if key in self._folders:
-                if self._folds and self._spelling[key] != self._tags(folder):
-                    return self._difference(key, folder)
+                if self._folders[key] != self._tags(folder):
+                    return _difference(self._folders[key], self._tags(folder))
                 break  # those above it were looked at when it was claimed
             fresh.append((key, folder))
             folder, slash, _ = folder.rpartition("/")
             if not slash:
                 break
         for key, name in fresh:
-            self._folders.add(key)
-            if self._folds:
-                self._spelling[key] = self._tags(name)
+            self._folders[key] = self._tags(name)
         return None
-
-    def _difference(self, key: int, path: str) -> str:
-        if not self._folds:
-            return "same name"
-        ours, theirs = self._tags(path), self._spelling[key]
-        if ours == theirs:
-            return "same name"
-        same_form = ours & _TAG == theirs & _TAG
-        return "differs only in Unicode form" if same_form else "differs only in case"
 
     def _digest(self, path: str) -> int:
         text = fold(path, self._traits) if self._folds else path
         return int.from_bytes(blake2b(text.encode(), digest_size=15, key=self._key).digest(), "little")
 
     def _tags(self, path: str) -> int:
-        # a wrong tag could only misname the reason of a true collision
+        """Return two 30-bit tags, of the exact and of the composed text; a wrong one could only misname a reason."""
+        if not self._folds:
+            return 0
         composed = unicodedata.normalize("NFC", path.translate(_IGNORABLE))
         return (hash(path) & _TAG) << 30 | hash(composed) & _TAG
 
 
-_TAG = (1 << 30) - 1
+def _difference(ours: int, theirs: int) -> str:
+    if ours == theirs:
+        return "same name"
+    return "differs only in Unicode form" if ours & _TAG == theirs & _TAG else "differs only in case"

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from xferengine.errors import ArchiveBroken, DigestMismatch, SizeMismatch, XferError
 from xferengine.kit.checksums import crc32
-from xferengine.streams.zipread import STORED, Declared, Member
+from xferengine.streams.zipread import Declared, Member
 
 try:
     from isal import isal_zlib
 except ImportError:  # no wheel for this platform: twice the time
     _new_inflater = zlib.decompressobj
-    _INFLATE_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+    _InflateError = zlib.error
 else:
     _new_inflater = isal_zlib.decompressobj
-    _INFLATE_ERRORS = (isal_zlib.error, zlib.error)
+    _InflateError = cast("type[Exception]", isal_zlib.error)
 
 _RAW = -15
-_IN_BYTES = 32 << 10
+_IN_BYTES = 64 << 10
 _OUT_BYTES = 256 << 10
 
 
@@ -152,8 +152,10 @@ class DeflatedData(MemberData):
         known = self.member.packed_size
         room = len(data) if known is None else min(len(data), known - self.packed_size)
         at = 0
-        while at < room and not self._is_ended and not self._is_unread:
+        while not self._is_ended and not self._is_unread:
             at += self._inflate(data[at : min(at + _IN_BYTES, room)])
+            if at == room:
+                break
         if known is not None and at < room:
             if self._is_ended:
                 self.fail(SizeMismatch("the compressed data of a member end before their declared size"))
@@ -175,7 +177,7 @@ class DeflatedData(MemberData):
         while True:
             try:
                 out = machine.decompress(rest, _OUT_BYTES)
-            except _INFLATE_ERRORS as error:
+            except _InflateError as error:
                 broken = ArchiveBroken("the compressed data of a member are damaged")
                 if self.member.packed_size is None:
                     raise broken from error

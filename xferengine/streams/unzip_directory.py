@@ -1,6 +1,6 @@
 """The central directory against the members that were read, record by record while it arrives.
 
-Per member 17 bytes are kept, whatever its name: offset, a 64-bit mark of everything that was declared, and one byte
+Per member 17 bytes are kept, whatever its name: offset, a mark of everything that was declared, and one byte
 that says whether the directory has listed it. The order of the directory does not matter.
 """
 
@@ -14,13 +14,12 @@ from bisect import bisect_left
 import msgspec
 
 from xferengine.errors import ArchiveBroken
-from xferengine.streams.zipread import CentralEntry, Declared, EndRecord, Member
+from xferengine.streams.zipread import Declared, Member
+from xferengine.streams.zipread_directory import CentralEntry, EndRecord
 
 _MARK = struct.Struct("<IQQB")
 _BROKEN = 0
 """Mark of a member that was refused already: only its place is compared."""
-_NAMES_LIMIT = 4 << 20
-"""Characters that are kept of names of links and devices; an archive with more of them is not one of files."""
 _PLAIN_MODES = {0, stat.S_IFREG, stat.S_IFDIR}
 
 
@@ -42,18 +41,18 @@ class Directory:
     """Members as they were read, then crossed off by the directory.
 
     Args:
-        most: members an archive may have.
+        names_limit: characters of names of links and devices that are kept.
     """
 
-    __slots__ = ("_links", "_marks", "_most", "_names_bytes", "_next", "_offsets", "_specials", "_unlisted", "broken")
+    __slots__ = ("_links", "_marks", "_names_left", "_next", "_offsets", "_specials", "_unlisted", "broken", "listed")
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, names_limit: int) -> None:
         self._offsets, self._marks = array("Q"), array("q")
         self._unlisted = bytearray()
         self._next = 0
-        self._names_bytes = 0
+        self._names_left = names_limit
         self.broken = 0
+        self.listed = 0
         self._links: list[str] = []
         self._specials: list[str] = []
 
@@ -61,13 +60,7 @@ class Directory:
         return len(self._offsets)
 
     def add(self, member: Member, declared: Declared, *, is_broken: bool) -> None:
-        """Remember a member whose data have ended.
-
-        Raises:
-            ArchiveBroken: there are too many.
-        """
-        if len(self._offsets) >= self._most:
-            raise ArchiveBroken(f"it has more than {self._most} members")
+        """Remember a member whose data have ended."""
         self._offsets.append(member.offset)
         self._marks.append(_BROKEN if is_broken else _mark(member, declared))
         self._unlisted.append(1)
@@ -88,6 +81,7 @@ class Directory:
         if not self._unlisted[index]:
             raise ArchiveBroken("its directory lists a member twice")
         self._unlisted[index] = 0
+        self.listed += 1
         mark = self._marks[index]
         if mark not in (_BROKEN, _mark(entry, entry.declared)):
             raise ArchiveBroken(f"its directory contradicts the header or the data of member {index + 1}")
@@ -101,8 +95,8 @@ class Directory:
         Raises:
             ArchiveBroken: they differ, or members are missing in the directory.
         """
-        if seen.count != len(self._offsets):
-            raise ArchiveBroken(f"its directory lists {seen.count} of {len(self._offsets)} members")
+        if seen.members != len(self._offsets):
+            raise ArchiveBroken(f"its directory lists {seen.members} of {len(self._offsets)} members")
         if said != seen:
             raise ArchiveBroken("its end record contradicts its directory")
 
@@ -117,12 +111,12 @@ class Directory:
         )
 
     def _note(self, name: str, names: list[str]) -> None:
-        self._names_bytes += len(name)
-        if self._names_bytes > _NAMES_LIMIT:
+        self._names_left -= len(name)
+        if self._names_left < 0:
             raise ArchiveBroken("it holds too many links or devices to be an archive of files")
         names.append(name)
 
 
 def _mark(named: Member | CentralEntry, declared: Declared) -> int:
-    """Return 64 bits of everything that header and directory both say; never ``_BROKEN``."""
-    return hash((_MARK.pack(*declared, named.method) + named.raw_name, named.name)) or 1
+    """Return 63 bits of everything that header and directory both say; never ``_BROKEN``."""
+    return hash((_MARK.pack(*declared, named.method) + named.raw_name, named.name)) | 1

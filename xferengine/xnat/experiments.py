@@ -12,7 +12,7 @@ from xferengine.xnat import wire
 from xferengine.xnat.transport import Call, Request
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
-_COLUMNS = "ID,label,project,subject_label,xsiType,UID,URI"
+_COLUMNS = "ID,label,project,subject_label,subject_ID,xsiType,date,UID,URI,session_ID"
 
 
 class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,11 @@ class ExperimentInfo(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     subject_label: str
     xsi_type: str
+    subject_id: str = ""
+    date: str = ""
+    """``YYYY-MM-DD``; empty where the server has none."""
+    session_id: str = ""
+    """Of an image assessor: the experiment it belongs to."""
     uid: str = ""
     """StudyInstanceUID, where the server tells."""
 
@@ -57,6 +62,18 @@ class Experiments:
             query.append(("label", label))
         request = Request(method="GET", segments=("data", "projects", project, "experiments"), query=tuple(query))
         return [info for row in wire.table(await self._call(request)) if (info := _info(row)) is not None]
+
+    async def list_subjects(self, project: str) -> list[tuple[str, str]]:
+        """Return (accession id, label) of the subjects of a project, shared ones too.
+
+        Raises:
+            NotFound, AccessDenied: no such project for this account.
+        """
+        query = (("columns", "ID,label"), ("format", "json"))
+        rows = wire.table(
+            await self._call(Request(method="GET", segments=("data", "projects", project, "subjects"), query=query))
+        )
+        return [(found, wire.cell(row, "label") or found) for row in rows if (found := wire.cell(row, "ID"))]
 
     async def find(self, project: str, label: str) -> ExperimentInfo | None:
         """Return the experiment of that label (an exact match first, then one that differs in case), or None.
@@ -120,5 +137,8 @@ def _info(row: wire.Row) -> ExperimentInfo | None:
         project=wire.cell(row, "project"),
         subject_label=wire.cell(row, "subject_label"),
         xsi_type=wire.cell(row, "xsiType"),
+        subject_id=wire.cell(row, "subject_ID", "subject_id"),
+        date=wire.cell(row, "date"),
+        session_id=wire.cell(row, "session_ID", "session_id"),
         uid=wire.cell(row, "UID"),
     )

@@ -189,6 +189,8 @@ class HttpTransport:
         )
 
     def _url(self, request: Request) -> URL:
+        if request.encoded_target:
+            return URL(self._base + request.encoded_target, encoded=True)
         try:
             query = "&".join(f"{quote(k, safe='')}={quote(v, safe='/')}" for k, v in request.query)
         except UnicodeEncodeError as error:

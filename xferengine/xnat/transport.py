@@ -66,6 +66,8 @@ class Request:
         query: pairs in order; every key has a value (IMP 0: a key without ``=`` is a server error).
         ok: statuses that are answers, not errors.
         html_ok: an HTML body with status 200 is an answer.
+        encoded_target: path below the base URL, and query, quoted already; goes out as it is, and ``segments`` then
+            only serve the log.
     """
 
     method: str
@@ -77,6 +79,7 @@ class Request:
     ok: frozenset[int] = frozenset({200, 201})
     html_ok: bool = False
     limit_bytes: int = 64 << 20
+    encoded_target: str = field(default="", repr=False)
 
     @property
     def is_idempotent(self) -> bool:

@@ -74,7 +74,7 @@ def test_notes_and_empty_plans():
 
 
 def test_question():
-    assert question(plan(study())) == "Send 1 session (1.0 GB)?"
+    assert question(plan(study()).totals) == "Send 1 session (1.0 GB)?"
 
 
 def summary(**changes):

@@ -119,7 +119,7 @@ def retry(request: Request, job_id: str) -> int:
 
 
 def _again(request: Request, job_id: str, *, retry: bool) -> int:
-    from xferengine.cli.running import run_upload
+    from xferengine.cli.running import run_verb
     from xferengine.jobs import admin
     from xferengine.jobs.plan import RunOptions
 
@@ -128,7 +128,7 @@ def _again(request: Request, job_id: str, *, retry: bool) -> int:
     spec = admin.spec_of(state_dir, job.id)
     gathered, settings = _for_job(request, spec.server_url)
     options = RunOptions(resume_job=job.id, retry=retry, yes=True, handle_signals=True)
-    return run_upload(request, gathered, settings, spec=spec, options=options)
+    return run_verb(request, gathered, settings, spec=spec, options=options)
 
 
 @jobs.command(cls=SectionedCommand)

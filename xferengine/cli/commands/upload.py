@@ -91,7 +91,7 @@ def upload(request: Request, **options: Any) -> int:  # fmt: skip
     PATH is a folder, a DICOM file of any name, or a .zip, .tar or .tar.gz (read as it is, nothing is unpacked to disk).
     Run the same command again to continue after any interruption.
     """
-    from xferengine.cli.running import run_upload
+    from xferengine.cli.running import run_verb
     from xferengine.jobs.plan import RunOptions
 
     profile, project = split_project(options["project"]) if options["project"] else ("", "")
@@ -108,7 +108,7 @@ def upload(request: Request, **options: Any) -> int:  # fmt: skip
         yes=options["yes"],
         handle_signals=True,
     )
-    return run_upload(request, gathered, settings, spec=spec, options=run_options)
+    return run_verb(request, gathered, settings, spec=spec, options=run_options)
 
 
 def _planned(options: dict[str, Any]) -> UploadSpec | None:

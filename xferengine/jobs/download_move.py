@@ -1,0 +1,352 @@
+"""The moving part of a download: items, largest first; their units by whatever route the cost model finds best."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import anyio
+import msgspec
+
+from xferengine.errors import Disposition, RemoteError, XferError
+from xferengine.jobs.core import Core
+from xferengine.jobs.deliveries import Deliveries
+from xferengine.jobs.file_fetch import FileFetch
+from xferengine.jobs.file_read import FileReader
+from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult
+from xferengine.jobs.zip_names import MemberNames
+from xferengine.manifest import transfers
+from xferengine.manifest.transfers import EntryRow, ItemRow, ResourceRow
+from xferengine.model.events import AttemptFailed, ItemChanged, Notice, UnitDone, UnitStarted
+from xferengine.model.items import ItemRef, Level, ResourceRef
+from xferengine.schedule.grouping import ResourceNeed, Scope, UnitPlan, plan_units
+from xferengine.schedule.retry import Action
+from xferengine.schedule.routes import Route, RouteModel
+from xferengine.store.target import Target
+
+logger = logging.getLogger(__name__)
+
+ITEMS_AT_ONCE = 12
+PULLERS = 32
+"""Single requests of one unit that may wait for a slot at the same time."""
+ZIP_ROUNDS = 2
+"""After so many broken archives the rest is fetched file by file."""
+
+
+class Desk:
+    """What the movers of all items share.
+
+    Args:
+        core: the server.
+        target: the folder.
+        deliveries: makes files final.
+        model: chooses routes.
+        hashing: compute the MD5 also where there is none to compare with.
+        ignores_digests: do not compare digests at all (``--verify none``).
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        target: Target,
+        deliveries: Deliveries,
+        model: RouteModel,
+        *,
+        hashing: bool = False,
+        ignores_digests: bool = False,
+    ) -> None:
+        self.core = core
+        self.target = target
+        self.deliveries = deliveries
+        self.model = model
+        self.hashing = hashing
+        self.ignores_digests = ignores_digests
+        self.reader = FileReader(core, target, model)
+        self.files = FileFetch(core, target, deliveries, self.reader, hashing=hashing)
+        self.unit_ids = itertools.count(1)
+        self.units_done = 0
+        self.wasted_bytes = 0
+
+
+class Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """An item with what is still wanted of it."""
+
+    row: ItemRow
+    resources: Mapping[int, ResourceRow]
+    entries: Sequence[EntryRow]
+
+
+def load(con: sqlite3.Connection, item_id: int) -> Loaded:
+    """Read one item from the manifest."""
+    row = transfers.item(con, item_id)
+    return Loaded(row=row, resources=transfers.resources(con, row), entries=transfers.entries(con, item_id, "planned"))
+
+
+async def move_items(desk: Desk, item_ids: Sequence[int]) -> None:
+    """Move items, so many at once, until all are done or feeding stops.
+
+    Raises:
+        XferError: (in a group) the job cannot go on.
+
+    Cancellation: what was handed on is made final; the rest stays planned.
+    """
+    waiting = iter(item_ids)
+
+    async def mover() -> None:
+        for item_id in waiting:
+            if not desk.core.stop.is_feeding:
+                return
+            loaded = await desk.core.manifest.read(lambda con, wanted=item_id: load(con, wanted))
+            await ItemMover(desk, loaded).run()
+
+    async with anyio.create_task_group() as tg:
+        tg.start_soon(desk.deliveries.run)
+        async with anyio.create_task_group() as movers:
+            for _ in range(min(ITEMS_AT_ONCE, len(item_ids))):
+                movers.start_soon(mover)
+        desk.deliveries.close()
+
+
+class ItemMover:
+    """Moves one item."""
+
+    def __init__(self, desk: Desk, loaded: Loaded) -> None:
+        self._desk = desk
+        self._core = desk.core
+        self._row = loaded.row
+        self._ref = loaded.row.ref.experiment_id or loaded.row.ref.subject_id or loaded.row.ref.project
+        self._resources = loaded.resources
+        entries = loaded.entries
+        if desk.ignores_digests:
+            entries = [msgspec.structs.replace(entry, digest="") for entry in entries]
+        self._todo = {entry.id: entry for entry in entries}
+        self._doubts: dict[int, XferError] = {}
+        self._zip_errors: list[XferError] = []
+        self._unknown = self._unsafe = 0
+        # Only then is a member that is no wanted file one that no listing names.
+        self._wants_all = len(self._todo) == sum(row.files for row in self._resources.values())
+
+    async def run(self) -> None:
+        """Move everything that is wanted; what cannot be had is recorded."""
+        core = self._core
+        core.emit(ItemChanged(item=self._ref, state="moving"))
+        for number in range(1, ZIP_ROUNDS + 1):
+            if not self._todo or not core.stop.is_feeding:
+                break
+            self._zip_errors.clear()
+            await self._run_units(plan_units(self._needs(), self._desk.model))
+            if self._todo and self._zip_errors:
+                await self._pause(number)
+        if self._todo and core.stop.is_feeding:
+            await self._singly(self._unit(Route.GET), list(self._todo.values()))
+        self._tell_strange_members()
+
+    async def _pause(self, number: int) -> None:
+        worst = max(self._zip_errors, key=lambda error: error.disposition is Disposition.FATAL)
+        decision = self._core.retry.decide(worst, number)
+        if decision.action is Action.STOP:
+            raise worst
+        if decision.action is Action.RETRY:
+            await self._core.clock.sleep(decision.wait_s)
+
+    def _needs(self) -> list[ResourceNeed]:
+        wanted: dict[int, list[EntryRow]] = {}
+        for entry in self._todo.values():
+            wanted.setdefault(entry.resource_id, []).append(entry)
+        big_from = self._desk.model.ranges_from_bytes
+        needs: list[ResourceNeed] = []
+        for row in self._resources.values():
+            entries = wanted.get(row.id, [])
+            holder = row.ref.item
+            needs.append(
+                ResourceNeed(
+                    key=row.id,
+                    scan=holder.child_id if holder.level is Level.SCAN else "",
+                    in_all=row.in_all,
+                    wanted_files=len(entries),
+                    wanted_bytes=sum(max(entry.size, 0) for entry in entries),
+                    total_files=max(row.files, len(entries)),
+                    total_bytes=row.bytes,
+                    big=tuple((entry.id, entry.size) for entry in entries if entry.size >= big_from),
+                )
+            )
+        return needs
+
+    async def _run_units(self, plans: Sequence[UnitPlan]) -> None:
+        async with anyio.create_task_group() as tg:
+            for plan in plans:
+                tg.start_soon(self._run_unit, plan)
+
+    async def _run_unit(self, plan: UnitPlan) -> None:
+        if plan.scope is Scope.FILE:
+            await self._singly(plan, [self._todo[key] for key in plan.keys if isinstance(key, int)])
+            return
+        keys = set(plan.keys)
+        entries = [entry for entry in self._todo.values() if entry.resource_id in keys]
+        if plan.route is Route.ZIP:
+            await self._by_zip(plan, entries)
+            return
+        big_from = self._desk.model.ranges_from_bytes
+        await self._singly(plan, [entry for entry in entries if entry.size < big_from])
+
+    def _unit(self, route: Route) -> UnitPlan:
+        entries = self._todo.values()
+        size = sum(max(entry.size, 0) for entry in entries)
+        return UnitPlan(
+            route=route, scope=Scope.FILE, keys=(), files=len(entries), bytes=size, predicted_s=0.0, why="what is left"
+        )
+
+    def _begin(self, plan: UnitPlan) -> int:
+        unit = next(self._desk.unit_ids)
+        logger.info(
+            "unit %d: %s %s, %d files, %d bytes, %.3f s expected: %s",
+            unit, plan.route, plan.scope, plan.files, plan.bytes, plan.predicted_s, plan.why,
+        )  # fmt: skip
+        self._core.emit(
+            UnitStarted(
+                unit=unit,
+                study=self._ref,
+                files=plan.files,
+                bytes=plan.bytes,
+                attempt=1,
+                predicted_s=round(plan.predicted_s, 3),
+            )
+        )
+        return unit
+
+    def _end(self, unit: int, files: int, size: int, began: float) -> None:
+        self._desk.units_done += 1
+        seconds = round(self._core.clock.monotonic() - began, 3)
+        self._core.emit(UnitDone(unit=unit, study=self._ref, files=files, bytes=size, seconds=seconds))
+
+    async def _by_zip(self, plan: UnitPlan, entries: Sequence[EntryRow]) -> None:
+        core, desk = self._core, self._desk
+        holder, everything, single = self._zip_place(plan)
+        async with core.lanes.bulk.slot(0, cost_bytes=plan.bytes) as slot:
+            if not core.stop.is_feeding:
+                slot.unused()
+                return
+            unit = self._begin(plan)
+            job = ZipJob(
+                unit=unit,
+                holder=holder,
+                everything=everything,
+                deflated=plan.deflate,
+                files={entry.id: entry for entry in entries},
+                names=MemberNames(entries, self._resources, single=single),
+                hashing=desk.hashing,
+            )
+            began = core.clock.monotonic()
+            result = await ZipFetch(core, desk.target, desk.deliveries, job).run()
+            if isinstance(result.error, RemoteError):
+                slot.failed(result.error)
+        self._learn(plan, result, core.clock.monotonic() - began)
+        self._take(plan, result, unit, began)
+
+    def _zip_place(self, plan: UnitPlan) -> tuple[ItemRef | ResourceRef, bool, ResourceRow | None]:
+        if plan.scope is Scope.EXPERIMENT:
+            return self._row.ref, True, None
+        first = next(self._resources[key] for key in plan.keys if isinstance(key, int))
+        if plan.scope is Scope.SCAN:
+            return first.ref.item, False, None
+        return first.ref, False, first
+
+    def _learn(self, plan: UnitPlan, result: ZipResult, seconds: float) -> None:
+        carried = [row for row in self._resources.values() if self._is_carried(plan, row)]
+        self._desk.model.observe(
+            Route.ZIP,
+            files=sum(row.files for row in carried),
+            bytes=sum(row.bytes for row in carried),
+            seconds=seconds,
+            first_byte_s=result.first_byte_s,
+            ok=result.error is None,
+            deflate=plan.deflate,
+            wire_bytes=result.wire_bytes,
+        )
+
+    def _is_carried(self, plan: UnitPlan, row: ResourceRow) -> bool:
+        if plan.scope is Scope.EXPERIMENT:
+            return row.in_all
+        if plan.scope is Scope.SCAN:
+            return row.ref.item.level is Level.SCAN and row.ref.item.child_id == plan.scan
+        return row.id in plan.keys
+
+    def _take(self, plan: UnitPlan, result: ZipResult, unit: int, began: float) -> None:
+        """Cross off what came; what did not stays for the next round."""
+        came = 0
+        for row in result.delivered:
+            entry = self._todo.pop(row, None)
+            came += max(entry.size, 0) if entry is not None else 0
+        self._doubts.update(result.doubtful)
+        self._unsafe += result.unsafe
+        if self._wants_all:
+            self._unknown += result.unknown
+        if result.error is None:
+            self._end(unit, len(result.delivered), came, began)
+            return
+        self._desk.wasted_bytes += max(result.wire_bytes - came, 0)
+        self._zip_errors.append(result.error)
+        self._core.emit(
+            AttemptFailed(
+                unit=unit,
+                study=self._ref,
+                attempt=1,
+                error=result.error.kind,
+                detail=result.error.message,
+                wait_s=0.0,
+            )
+        )
+
+    async def _singly(self, plan: UnitPlan, entries: Sequence[EntryRow]) -> None:
+        if not entries:
+            return
+        core, desk = self._core, self._desk
+        unit = self._begin(plan)
+        began = core.clock.monotonic()
+        failed: list[tuple[int, str, str]] = []
+        waiting = iter(entries)
+
+        async def pull() -> None:
+            for entry in waiting:
+                if not core.stop.is_feeding:
+                    return
+                resource = self._resources[entry.resource_id]
+                error = await desk.files.fetch(unit, resource, entry, doubt=self._doubts.pop(entry.id, None))
+                self._todo.pop(entry.id, None)
+                if error is not None:
+                    failed.append((entry.id, "failed", f"{error.kind}: {error.message}"))
+
+        async with anyio.create_task_group() as tg:
+            for _ in range(min(PULLERS, len(entries))):
+                tg.start_soon(pull)
+        if failed:
+            await core.manifest.write(lambda con: transfers.set_entries(con, failed))
+        self._end(unit, 0, 0, began)
+
+    def _tell_strange_members(self) -> None:
+        if self._unsafe:
+            self._core.emit(
+                Notice(
+                    level="warning",
+                    text=f"{self._ref}: an archive of the server held {self._unsafe} members whose names are unsafe or"
+                    " that are links; nothing was written for them",
+                )
+            )
+        elif self._unknown:
+            self._core.emit(
+                Notice(
+                    level="warning",
+                    text=f"{self._ref}: an archive of the server held {self._unknown} files that no listing names;"
+                    " they were left out",
+                )
+            )
+
+
+async def final_states(desk: Desk, item_ids: Sequence[int]) -> AsyncIterator[tuple[int, str]]:
+    """Yield where each item stands now."""
+    for item_id in item_ids:
+        counts = await desk.core.manifest.read(lambda con, wanted=item_id: transfers.counts(con, wanted))
+        bad = sum(counts.get(state, 0) for state in ("failed", "refused", "stale"))
+        yield item_id, "planned" if counts.get("planned") else "partial" if bad else "done"

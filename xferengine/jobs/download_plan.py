@@ -1,0 +1,196 @@
+"""The plan of a download: remotes to items, items to listings, listings to rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import anyio
+import msgspec
+
+from xferengine.errors import AccessDenied, Disposition, NotFound, XferError
+from xferengine.jobs.core import Core
+from xferengine.jobs.download_intake import Intake, Placed
+from xferengine.jobs.item_listing import list_item
+from xferengine.jobs.plan import SHOWN, FilesPlan, PlanItem, PlanTotals
+from xferengine.jobs.remote_selection import RemoteSelection
+from xferengine.jobs.resolve import Resolver, Wanted
+from xferengine.manifest import incoming, overview, transfers
+from xferengine.model.events import ItemChanged, ListingProgress
+from xferengine.model.items import Level
+from xferengine.model.remote import RemotePath
+from xferengine.store.names import NameClaims
+from xferengine.store.target import Target
+
+AT_ONCE = 16
+"""Items that are listed, or compared with what is there, at the same time."""
+_RUN = "listing_run"
+
+
+class DownloadPlanner:
+    """Lists what is wanted and compares it with the folder.
+
+    Args:
+        core: the server.
+        target: the folder.
+        selection: which of what is found is wanted.
+        with_project: the layout begins with the project.
+    """
+
+    def __init__(self, core: Core, target: Target, selection: RemoteSelection, *, with_project: bool) -> None:
+        self._core = core
+        self._target = target
+        self._selection = selection
+        self._with_project = with_project
+        self._claims: dict[str, NameClaims] = {}
+        self._run = 0
+        self._listed = self._files = self._bytes = self._total = 0
+
+    async def plan(self, remotes: Sequence[RemotePath]) -> None:
+        """Write all items, resources and files to the manifest, each file with what is to be done about it.
+
+        Raises:
+            NotFound, AccessDenied: nothing of what was asked for is there for this account.
+            XferError: (also in a group) the job cannot go on.
+        """
+        self._run = int(await self._core.manifest.read(lambda con: overview.get_meta(con, _RUN, "0"))) + 1
+        items = await self._resolve(remotes)
+        self._total = len(items)
+        # Own files of projects and subjects first: an experiment may share a folder with one of them.
+        own = [wanted for wanted in items if wanted.item.level is not Level.EXPERIMENT]
+        await self._list_all(own)
+        await self._list_all([wanted for wanted in items if wanted.item.level is Level.EXPERIMENT])
+        run = str(self._run)
+
+        def settle(con: sqlite3.Connection) -> None:
+            incoming.forget_unwanted_items(con, self._run)
+            overview.set_meta(con, _RUN, run)
+
+        await self._core.manifest.write(settle)
+
+    async def _resolve(self, remotes: Sequence[RemotePath]) -> list[Wanted]:
+        resolver = Resolver(self._core, self._selection)
+        found: dict[str, Wanted] = {}
+        missing: list[tuple[RemotePath, XferError]] = []
+        for remote in remotes:
+            try:
+                async for wanted in resolver.iter_items(remote):
+                    key = transfers.key_of(wanted.item)
+                    before = found.get(key)
+                    scopes = (*before.scopes, *wanted.scopes) if before else wanted.scopes
+                    found[key] = msgspec.structs.replace(wanted, scopes=scopes)
+            except (NotFound, AccessDenied) as error:
+                missing.append((remote, error))
+        if missing and not found:
+            raise missing[0][1]
+
+        def write(con: sqlite3.Connection) -> None:
+            for remote, error in missing:
+                transfers.add_missing(con, remote, error, self._run)
+
+        await self._core.manifest.write(write)
+        return list(found.values())
+
+    async def _list_all(self, items: Sequence[Wanted]) -> None:
+        waiting = iter(items)
+
+        async def lister() -> None:
+            for wanted in waiting:
+                if not self._core.stop.is_feeding:
+                    return
+                await self._list_one(wanted)
+
+        async with anyio.create_task_group() as tg:
+            for _ in range(min(AT_ONCE, len(items))):
+                tg.start_soon(lister)
+
+    async def _list_one(self, wanted: Wanted) -> None:
+        core = self._core
+        item_id = await core.manifest.write(lambda con: transfers.add_item(con, wanted.item, self._run))
+        try:
+            listings = await list_item(core, wanted, self._selection)
+            earlier = await core.manifest.read(lambda con: incoming.earlier(con, item_id))
+            intake = Intake(self._target, self._claims_of(wanted), earlier, with_project=self._with_project)
+            placed = await core.threads.run(intake.place, listings)
+        except XferError as error:
+            if error.disposition is Disposition.FATAL:
+                raise
+            kind, detail = error.kind, error.message
+            await core.manifest.write(lambda con: transfers.set_item(con, item_id, "failed", kind, detail))
+            core.emit(ItemChanged(item=_ref(wanted), state="failed", detail=detail))
+            self._progress([])
+            return
+        await core.manifest.write(lambda con: self._write(con, item_id, placed))
+        self._progress(placed)
+
+    def _claims_of(self, wanted: Wanted) -> NameClaims:
+        """Return the names taken in the item's folder: kept where a subject's or project's folder may be shared."""
+        item = wanted.item
+        top = item.experiment or item.subject or item.project
+        if item.level is Level.EXPERIMENT:
+            return self._claims.get(top) or NameClaims(self._target.traits)
+        return self._claims.setdefault(top, NameClaims(self._target.traits))
+
+    def _write(self, con: sqlite3.Connection, item_id: int, placed: Sequence[Placed]) -> None:
+        for one in placed:
+            row = transfers.add_resource(con, item_id, one.listed.all, in_all=one.listed.in_all)
+            incoming.replace(con, item_id, row, self._run, one.files)
+        incoming.forget_unlisted(con, item_id, self._run)
+        has_work = any(file.state == "planned" for one in placed for file in one.files)
+        has_bad = any(file.state in incoming.NAMED for one in placed for file in one.files)
+        transfers.set_item(con, item_id, "planned" if has_work else "partial" if has_bad else "done")
+
+    def _progress(self, placed: Sequence[Placed]) -> None:
+        self._listed += 1
+        self._files += sum(len(one.files) for one in placed)
+        self._bytes += sum(max(file.size, 0) for one in placed for file in one.files)
+        self._core.emit(
+            ListingProgress(items=self._listed, items_total=self._total, files=self._files, bytes=self._bytes)
+        )
+
+
+def _ref(wanted: Wanted) -> str:
+    return wanted.item.experiment_id or wanted.item.subject_id or wanted.item.project
+
+
+def plan_view(con: sqlite3.Connection, job_id: str, target: str, notes: tuple[str, ...]) -> FilesPlan:
+    """Return the plan as a table can show it."""
+    wanted = incoming.wanted(con)
+    by_item = {row[0]: row for row in wanted}
+    shown: list[PlanItem] = []
+    count = 0
+    for row in transfers.items(con):
+        count += 1
+        if len(shown) >= SHOWN:
+            continue
+        counts = transfers.counts(con, row.id)
+        _, files, size = by_item.get(row.id, (row.id, 0, 0))
+        shown.append(
+            PlanItem(
+                item=row.shown,
+                files=files,
+                bytes=size,
+                present=counts.get("present", 0),
+                refused=counts.get("refused", 0),
+                why=f"{row.error}: {row.detail}" if row.error else "",
+            )
+        )
+    refused = con.execute("SELECT count(*) FROM entry WHERE state='refused'").fetchone()[0]
+    present = con.execute("SELECT count(*) FROM entry WHERE state='present'").fetchone()[0]
+    problems = [failure for failure in incoming.failures(con, ("refused",), SHOWN) if failure.error]
+    return FilesPlan(
+        job=job_id,
+        verb="download",
+        target=target,
+        totals=PlanTotals(
+            experiments=count,
+            files=sum(row[1] for row in wanted),
+            bytes=sum(row[2] for row in wanted),
+            refused=refused,
+            skipped=present,
+        ),
+        items=tuple(shown),
+        problems=tuple(problems) if refused else (),
+        problem_count=refused,
+        notes=notes,
+    )

@@ -1,0 +1,74 @@
+"""Everything that is listed of one item, in as few requests as there can be."""
+
+from __future__ import annotations
+
+import msgspec
+
+from xferengine.errors import NotFound
+from xferengine.jobs.core import Core
+from xferengine.jobs.remote_selection import RemoteSelection
+from xferengine.jobs.resolve import Wanted
+from xferengine.model.items import ItemRef, Level, ResourceFiles
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One resource as the server lists it."""
+
+    all: ResourceFiles
+    """Everything in it: what an archive of it carries."""
+    wanted: ResourceFiles
+    in_all: bool
+    """An archive of everything below the experiment carries it."""
+
+
+async def list_item(core: Core, wanted: Wanted, selection: RemoteSelection) -> list[Listed]:
+    """Return the resources of an item with all their files, and which of them are wanted.
+
+    Resources nothing is wanted of are named too: an archive of the whole experiment carries them.
+
+    Raises:
+        NotFound, AccessDenied: the item is not there for this account.
+        ProtocolViolation: the answer is about another item, or no listing.
+    """
+    item = wanted.item
+    everything = item.level is Level.EXPERIMENT
+    files = core.client.files
+    async with core.lanes.listing.slot():
+        refs = await files.list_resources(item, everything=everything)
+    found: list[tuple[ResourceFiles, bool]] = []
+    if refs:
+        async with core.lanes.listing.slot():
+            found = [(listed, everything) for listed in await files.list_files(item, refs, everything=everything)]
+    if everything and any(not scope.own_only for scope in wanted.scopes):
+        found += [(listed, False) for listed in await _inputs(core, item)]
+    return [_select(listed, wanted, selection, in_all=in_all) for listed, in_all in found]
+
+
+async def _inputs(core: Core, item: ItemRef) -> list[ResourceFiles]:
+    """Return what went into assessors and reconstructions; no listing of the experiment shows it (FIL 1.2)."""
+    files = core.client.files
+    async with core.lanes.listing.slot():
+        children = await files.list_children(item)
+    found: list[ResourceFiles] = []
+    for child in children:
+        async with core.lanes.listing.slot():
+            try:
+                refs = await files.list_resources(child)
+            except NotFound:
+                continue
+        for ref in refs:
+            async with core.lanes.listing.slot():
+                found.append(await files.list_resource(msgspec.structs.replace(ref, item=child)))
+    return found
+
+
+def _select(listed: ResourceFiles, wanted: Wanted, selection: RemoteSelection, *, in_all: bool) -> Listed:
+    scopes = [scope for scope in wanted.scopes if scope.takes(listed.ref)]
+    if not scopes or not selection.takes_resource(listed.ref):
+        return Listed(all=listed, wanted=ResourceFiles(ref=listed.ref, files=()), in_all=in_all)
+    chosen = tuple(
+        file
+        for file in listed.files
+        if selection.takes_file(file) and any(scope.takes_path(file.path) for scope in scopes)
+    )
+    return Listed(all=listed, wanted=ResourceFiles(ref=listed.ref, files=chosen), in_all=in_all)

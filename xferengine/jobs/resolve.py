@@ -1,0 +1,177 @@
+"""From what a person wrote to items of the archive, by ids: a GET of an unknown child would answer with its parent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+
+from xferengine.errors import AccessDenied, NotFound, SettingsError
+from xferengine.jobs.core import Core
+from xferengine.jobs.remote_selection import RemoteSelection
+from xferengine.model.events import Notice
+from xferengine.model.items import ItemRef, Level, ResourceRef
+from xferengine.model.remote import RemotePath
+from xferengine.xnat.experiments import ExperimentInfo
+
+
+class Scope(msgspec.Struct, frozen=True, kw_only=True):
+    """Which resources of an item were asked for; empty fields mean all."""
+
+    child: str = ""
+    """``scans``, ``assessors`` or ``reconstructions``."""
+    child_id: str = ""
+    resource: str = ""
+    file: str = ""
+    own_only: bool = False
+    """Only resources of the item itself."""
+
+    def takes(self, ref: ResourceRef) -> bool:
+        """Say whether a resource was asked for."""
+        holder = ref.item
+        if self.own_only and holder.level in {Level.SCAN, Level.ASSESSOR, Level.RECONSTRUCTION}:
+            return False
+        if self.child and (_WORDS.get(holder.level), holder.child_id) != (self.child, self.child_id):
+            return False
+        return not self.resource or self.resource in {ref.label, ref.id}
+
+    def takes_path(self, path: str) -> bool:
+        """Say whether a file was asked for."""
+        return not self.file or path == self.file or (self.file.endswith("/") and path.startswith(self.file))
+
+
+_WORDS = {Level.SCAN: "scans", Level.ASSESSOR: "assessors", Level.RECONSTRUCTION: "reconstructions"}
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An item and what is wanted of it."""
+
+    item: ItemRef
+    scopes: tuple[Scope, ...]
+
+
+class Resolver:
+    """Finds the items of remotes. Tables of a project are asked for once.
+
+    Args:
+        core: the server.
+        selection: which of what is found is wanted.
+    """
+
+    def __init__(self, core: Core, selection: RemoteSelection) -> None:
+        self._core = core
+        self._selection = selection
+        self._experiments: dict[str, list[ExperimentInfo]] = {}
+        self._subjects: dict[str, list[tuple[str, str]]] = {}
+
+    async def iter_items(self, remote: RemotePath) -> AsyncIterator[Wanted]:
+        """Yield the items that a remote means: a whole project's own files first, then subjects, then experiments.
+
+        Raises:
+            NotFound: project, subject or experiment is not there for this account.
+            AccessDenied: the project's listing is refused.
+            SettingsError: several experiments go by that name.
+        """
+        if remote.project != "*":
+            async for wanted in self._of_project(remote):
+                yield wanted
+            return
+        async with self._core.lanes.listing.slot():
+            projects = await self._core.client.projects.list_ids()
+        for project in projects:
+            if not self._selection.takes_item(project=project):
+                continue
+            try:
+                async for wanted in self._of_project(msgspec.structs.replace(remote, project=project)):
+                    yield wanted
+            except (NotFound, AccessDenied):
+                self._core.emit(Notice(level="info", text="a project that may not be read is left out"))
+
+    async def _of_project(self, remote: RemotePath) -> AsyncIterator[Wanted]:
+        project = remote.project
+        experiments = await self._list_experiments(project)
+        if remote.experiment:
+            info = _one(remote, experiments)
+            scope = Scope(child=remote.child, child_id=remote.child_id, resource=remote.resource, file=remote.file)
+            scope = msgspec.structs.replace(scope, own_only=bool(remote.resource and not remote.child))
+            yield Wanted(item=_item(project, info), scopes=(scope,))
+            return
+        subjects = await self._list_subjects(project)
+        scope = Scope(resource=remote.resource, file=remote.file, own_only=True)
+        if remote.subject:
+            found = [pair for pair in subjects if remote.subject in pair]
+            if not found:
+                raise NotFound("there is no such subject in the project, or this account may not read it")
+            subjects = found[:1]
+            experiments = [info for info in experiments if _belongs(info, found[0])]
+        elif not self._selection.wants_only_experiments and self._selection.takes_item(project=project):
+            yield Wanted(item=ItemRef(level=Level.PROJECT, project=project), scopes=(scope,))
+        if remote.subject or not remote.resource:
+            for wanted in self._of_subjects(project, subjects, scope):
+                yield wanted
+        if remote.resource:
+            return
+        for info in experiments:
+            if self._takes(project, info):
+                yield Wanted(item=_item(project, info), scopes=(Scope(),))
+
+    def _of_subjects(self, project: str, subjects: Sequence[tuple[str, str]], scope: Scope) -> list[Wanted]:
+        if self._selection.wants_only_experiments:
+            return []
+        return [
+            Wanted(
+                item=ItemRef(level=Level.SUBJECT, project=project, subject=label, subject_id=accession), scopes=(scope,)
+            )
+            for accession, label in subjects
+            if self._selection.takes_item(project=project, subject=label)
+        ]
+
+    def _takes(self, project: str, info: ExperimentInfo) -> bool:
+        """Image assessors come with their session, whose listing brings their resources."""
+        return (
+            not info.session_id
+            and self._selection.takes_date(info.date)
+            and self._selection.takes_item(
+                project=project, subject=info.subject_label, experiment=info.label, xsi_type=info.xsi_type
+            )
+        )
+
+    async def _list_experiments(self, project: str) -> list[ExperimentInfo]:
+        if project not in self._experiments:
+            async with self._core.lanes.listing.slot():
+                self._experiments[project] = await self._core.client.experiments.list_experiments(project)
+        return self._experiments[project]
+
+    async def _list_subjects(self, project: str) -> list[tuple[str, str]]:
+        if project not in self._subjects:
+            async with self._core.lanes.listing.slot():
+                self._subjects[project] = await self._core.client.experiments.list_subjects(project)
+        return self._subjects[project]
+
+
+def _belongs(info: ExperimentInfo, subject: tuple[str, str]) -> bool:
+    accession, label = subject
+    return info.subject_id == accession if info.subject_id else info.subject_label == label
+
+
+def _one(remote: RemotePath, experiments: Sequence[ExperimentInfo]) -> ExperimentInfo:
+    named = [info for info in experiments if remote.experiment in {info.label, info.accession}]
+    found = [
+        info for info in named if remote.subject in {info.subject_label, info.subject_id} or not info.subject_label
+    ]
+    if not found:
+        raise NotFound("there is no such experiment of that subject, or this account may not read it")
+    if len(found) > 1:
+        raise SettingsError("several experiments go by that name: give the accession id instead of the label")
+    return found[0]
+
+
+def _item(project: str, info: ExperimentInfo) -> ItemRef:
+    return ItemRef(
+        level=Level.EXPERIMENT,
+        project=project,
+        subject=info.subject_label,
+        subject_id=info.subject_id,
+        experiment=info.label,
+        experiment_id=info.accession,
+    )

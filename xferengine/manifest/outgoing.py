@@ -1,0 +1,335 @@
+"""Files on their way into one resource: operations on ``entry`` rows by what became of each file.
+
+    walked → planned ─┬→ sending ─┬→ sent ─────┬→ verified (digest) · sized (size only)
+             replace ─┘           ├→ doubtful ─┤
+                                  └→ taken ────┴→ replace (again, with overwrite)
+    present (equal already)   refused · failed (note says why)
+
+``replace`` is sent with ``overwrite=true``: something is on the server's disk, listed or not. ``doubtful`` may have
+been stored, ``taken`` was not as something was there: only an equal digest proves those. ``entry.size`` and ``digest``
+are the listing's; ``NOT_LISTED`` is a size. Units are in ``outgoing_units``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from xferengine.manifest.units import REPLANNED
+from xferengine.model.dicom import SourceRef
+from xferengine.model.items import RemoteFile
+
+NOT_LISTED = -2
+OPEN = ("walked", "planned", "replace", "sending", "sent", "doubtful", "taken")
+"""States of files whose end is not known."""
+_CLASH = "\x01"
+_PROBLEM = "\x00"
+"""Begin the ``path`` of rows that have no name in the resource: none that can be sent holds a control character."""
+
+
+class OutFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A local file under its name in the resource."""
+
+    path: str
+    source: SourceRef
+    id: int = 0
+    md5: str = ""
+    """Of the local file; empty while nobody computed it."""
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """Files and bytes by state."""
+
+    files: dict[str, int]
+    bytes: dict[str, int]
+
+    def count(self, *states: str) -> int:
+        """Return the number of files in some states."""
+        return sum(self.files.get(state, 0) for state in states)
+
+    def size(self, *states: str) -> int:
+        """Return the bytes of files in some states."""
+        return sum(self.bytes.get(state, 0) for state in states)
+
+
+def prepare(con: sqlite3.Connection) -> None:
+    """Make the side table of folders; units that a dead run had in flight go back, suspected to be torn."""
+    con.execute("CREATE TABLE IF NOT EXISTS folder (path TEXT PRIMARY KEY, ours INTEGER NOT NULL) WITHOUT ROWID")
+    con.execute("UPDATE entry SET state='replace' WHERE state='sending'")
+
+
+def open_target(con: sqlite3.Connection, item_id: int, label: str, level: str, child: tuple[str, str, str]) -> int:
+    """Register the resource that is written to; return its row. ``child`` is (id, type, direction)."""
+    row = con.execute("SELECT id FROM resource WHERE item_id=?", (item_id,)).fetchone()
+    if row is not None:
+        con.execute(
+            "UPDATE resource SET label=?, level=?, child_id=?, child_type=?, direction=? WHERE id=?",
+            (label, level, *child, row[0]),
+        )
+        return row[0]
+    return (
+        con.execute(
+            "INSERT INTO resource (item_id, number, label, level, child_id, child_type, direction)"
+            " VALUES (?,'',?,?,?,?,?)",
+            (item_id, label, level, *child),
+        ).lastrowid
+        or 0
+    )
+
+
+def set_number(con: sqlite3.Connection, target_id: int, number: str) -> None:
+    """Write the server's id of the resource."""
+    con.execute("UPDATE resource SET number=? WHERE id=?", (number, target_id))
+
+
+# the walk
+
+
+def add_files(con: sqlite3.Connection, item_id: int, target_id: int, files: Sequence[OutFile], run: int) -> None:
+    """Take up files that were met; one that is as it was keeps its digest and what became of it.
+
+    A second file of the same name in the same run is kept aside until ``clashes`` asks for it.
+    """
+    paths = msgspec.json.encode([file.path for file in files]).decode()
+    taken = {
+        row["path"]: row["local"]
+        for row in con.execute(
+            "SELECT path, local FROM entry WHERE resource_id=? AND seen_run=? AND path IN"
+            " (SELECT value FROM json_each(?))",
+            (target_id, run, paths),
+        )
+    }
+    rows: list[tuple[object, ...]] = []
+    for file in files:
+        first = taken.get(file.path)
+        path = file.path if first in {None, file.source.path} else f"{_CLASH}{file.path}\x01{file.source.path}"
+        s = file.source
+        rows.append((item_id, target_id, path, NOT_LISTED, s.path, s.size, s.mtime_ns, s.inode, run))
+    con.executemany(
+        "INSERT INTO entry (item_id, resource_id, path, size, local, state, local_size, mtime_ns, inode, seen_run)"
+        " VALUES (?,?,?,?,?,'walked',?,?,?,?) ON CONFLICT (resource_id, path) DO UPDATE SET"
+        " state=CASE WHEN state IN ('failed','refused') THEN 'walked'"
+        "  WHEN (local,local_size,mtime_ns,inode)=(excluded.local,excluded.local_size,excluded.mtime_ns,excluded.inode)"
+        "  THEN state WHEN state IN ('walked','planned') THEN 'walked' ELSE 'replace' END,"
+        " real_digest=CASE WHEN (local,local_size,mtime_ns,inode)="
+        "  (excluded.local,excluded.local_size,excluded.mtime_ns,excluded.inode) THEN real_digest ELSE '' END,"
+        " note='', local=excluded.local, local_size=excluded.local_size, mtime_ns=excluded.mtime_ns,"
+        " inode=excluded.inode, seen_run=excluded.seen_run",
+        rows,
+    )
+    con.executemany("INSERT OR IGNORE INTO folder VALUES (?,1)", ((f,) for f in _folders(f.path for f in files)))
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
+
+
+def refuse(
+    con: sqlite3.Connection, item_id: int, target_id: int, problems: Iterable[tuple[str, str]], run: int
+) -> None:
+    """Record (local path, note) of what is not sent."""
+    con.executemany(
+        "INSERT INTO entry (item_id, resource_id, path, size, local, state, note, seen_run)"
+        " VALUES (?,?,?,?,?,'refused',?,?) ON CONFLICT (resource_id, path) DO UPDATE SET"
+        " state='refused', note=excluded.note, seen_run=excluded.seen_run",
+        ((item_id, target_id, _PROBLEM + local, NOT_LISTED, local, note, run) for local, note in problems),
+    )
+
+
+def forget_unseen(con: sqlite3.Connection, target_id: int, run: int) -> None:
+    """Drop files that are no longer there; nothing on the server is touched."""
+    con.execute("DELETE FROM entry WHERE resource_id=? AND seen_run!=?", (target_id, run))
+
+
+def clashes(con: sqlite3.Connection, target_id: int, limit: int = 500) -> list[tuple[OutFile, OutFile]]:
+    """Return pairs of files that were met under one name: the first, and another one."""
+    found: list[tuple[OutFile, OutFile]] = []
+    query = "SELECT * FROM entry WHERE resource_id=? AND path>=? AND path<? LIMIT ?"
+    for row in con.execute(query, (target_id, _CLASH, "\x02", limit)).fetchall():
+        path = row["path"][1:].partition("\x01")[0]
+        first = con.execute("SELECT * FROM entry WHERE resource_id=? AND path=?", (target_id, path)).fetchone()
+        found.append((out_file(first), out_file(row)))
+    return found
+
+
+def settle_clash(con: sqlite3.Connection, pair: tuple[OutFile, OutFile], run: int, *, equal: bool) -> None:
+    """Drop the second of two equal files; refuse both of two different ones."""
+    first, other = pair
+    row = con.execute("SELECT item_id, resource_id FROM entry WHERE id=?", (other.id,)).fetchone()
+    con.execute("DELETE FROM entry WHERE id=?", (other.id,))
+    if equal:
+        return
+    note = "LabelClash: another file would get the same name: {}"
+    con.execute("UPDATE entry SET state='refused', note=? WHERE id=?", (note.format(other.source.path), first.id))
+    refuse(con, row["item_id"], row["resource_id"], [(other.source.path, note.format(first.source.path))], run)
+
+
+# the listing
+
+
+def begin_listing(con: sqlite3.Connection, target_id: int) -> None:
+    """Forget what an earlier listing said."""
+    con.execute(
+        "UPDATE entry SET size=?, digest='' WHERE resource_id=? AND size!=?", (NOT_LISTED, target_id, NOT_LISTED)
+    )
+    con.execute("DELETE FROM folder WHERE ours=0")
+
+
+def note_listed(con: sqlite3.Connection, target_id: int, files: Sequence[RemoteFile]) -> None:
+    """Write what the server lists beside our files of the same names."""
+    con.executemany(
+        "UPDATE entry SET size=?, digest=? WHERE resource_id=? AND path=?",
+        ((file.size, file.digest, target_id, file.path) for file in files),
+    )
+    con.executemany("INSERT OR IGNORE INTO folder VALUES (?,0)", ((f,) for f in _folders(f.path for f in files)))
+    names = msgspec.json.encode([file.path for file in files]).decode()
+    query = "SELECT path FROM folder WHERE ours=1 AND path IN (SELECT value FROM json_each(?))"
+    for row in con.execute(query, (names,)).fetchall():
+        con.execute(
+            "UPDATE entry SET state='refused', note=? WHERE resource_id=? AND path>? AND path<?",
+            (
+                "Conflict: the resource holds a file where this one needs a folder",
+                target_id,
+                f"{row[0]}/",
+                f"{row[0]}0",
+            ),
+        )
+
+
+def refuse_folders(con: sqlite3.Connection, target_id: int) -> None:
+    """Refuse files whose name is that of a folder, here or in the resource."""
+    con.execute(
+        "UPDATE entry SET state='refused', note='Conflict: a folder of that name is in the way' WHERE resource_id=?"
+        " AND state!='refused' AND path IN (SELECT path FROM folder)",
+        (target_id,),
+    )
+
+
+def undigested(con: sqlite3.Connection, target_id: int, after: int, limit: int) -> list[OutFile]:
+    """Return files that can only be compared with the listing once their digest is known, by row."""
+    rows = con.execute(
+        "SELECT * FROM entry WHERE resource_id=? AND id>? AND digest!='' AND real_digest='' AND state NOT IN"
+        " ('refused','failed') AND size IN (local_size,-1) ORDER BY id LIMIT ?",
+        (target_id, after, limit),
+    )
+    return [out_file(row) for row in rows]
+
+
+def set_digests(con: sqlite3.Connection, digests: Iterable[tuple[int, str]]) -> None:
+    """Write (row, MD5) of local files."""
+    con.executemany("UPDATE entry SET real_digest=?2 WHERE id=?1", digests)
+
+
+def fail(con: sqlite3.Connection, ids: Iterable[int], note: str) -> None:
+    """Give files up; ``note`` is ``CLASS: sentence``."""
+    con.executemany("UPDATE entry SET state='failed', note=? WHERE id=?", [(note, i) for i in ids])
+
+
+def give_up(con: sqlite3.Connection, target_id: int) -> None:
+    """Give up what is still open; the notes of the last look say why."""
+    states = ",".join(f"'{state}'" for state in OPEN)
+    con.execute(
+        "UPDATE entry SET state='failed', note=CASE WHEN note='' THEN 'NotFound: the server does not list it after it"
+        f" was sent' ELSE note END WHERE resource_id=? AND state IN ({states})",
+        (target_id,),
+    )
+
+
+_EQUAL = "digest!='' AND digest=real_digest AND size IN (local_size,-1)"
+_SAME_SIZE = "digest='' AND size=local_size AND state IN ('sent','sized')"
+_JUDGE = f"""
+UPDATE entry SET
+  means=CASE WHEN {_EQUAL} THEN 'digest' WHEN {_SAME_SIZE} THEN 'size' ELSE '' END,
+  note=CASE WHEN {_EQUAL} OR {_SAME_SIZE} OR state IN ('walked','planned','present') THEN ''
+            WHEN size={NOT_LISTED} THEN 'NotFound: the server does not list it after it was sent'
+            WHEN size!=local_size THEN 'SizeMismatch: the server lists another size'
+            WHEN digest='' THEN 'ProtocolViolation: nothing proves that the server has these bytes'
+            ELSE 'DigestMismatch: the server lists another digest' END,
+  state=CASE WHEN {_EQUAL} THEN CASE WHEN state IN ('walked','planned','present') THEN 'present' ELSE 'verified' END
+             WHEN {_SAME_SIZE} THEN 'sized'
+             WHEN size!={NOT_LISTED} THEN 'replace'
+             WHEN state IN ('sent','doubtful','taken','replace') THEN 'replace'
+             ELSE 'planned' END
+WHERE resource_id=? AND state NOT IN ('refused','failed','sending')
+"""
+
+
+def judge(con: sqlite3.Connection, target_id: int) -> None:
+    """Decide for every file what the last listing means for it; bytes that go a second time are counted."""
+    again = con.execute(
+        "SELECT coalesce(sum(local_size),0) FROM entry WHERE resource_id=? AND state IN ('sent','doubtful','taken')"
+        f" AND NOT ({_EQUAL}) AND NOT ({_SAME_SIZE})",
+        (target_id,),
+    ).fetchone()[0]
+    con.execute(_JUDGE, (target_id,))
+    _count_again(con, again)
+
+
+def _count_again(con: sqlite3.Connection, size: int) -> None:
+    if size:
+        con.execute(
+            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value=value+excluded.value",
+            (REPLANNED, size),
+        )
+
+
+def orphans(con: sqlite3.Connection, target_id: int, limit: int = 1000) -> list[OutFile]:
+    """Return files that the server had on its disk when it got them, and does not list."""
+    rows = con.execute(
+        "SELECT * FROM entry WHERE resource_id=? AND state='taken' AND size=? LIMIT ?",
+        (target_id, NOT_LISTED, limit),
+    )
+    return [out_file(row) for row in rows]
+
+
+def refuse_twin(con: sqlite3.Connection, file: OutFile, other: str) -> None:
+    """Refuse a file whose name the server's disk seems to take for another one's."""
+    note = f"Conflict: something is on the server's disk, and its name differs from {other} only in case or form"
+    con.execute("UPDATE entry SET state='refused', note=? WHERE id=?", (note, file.id))
+
+
+def names_below(con: sqlite3.Connection, target_id: int, after: str, limit: int) -> list[str]:
+    """Return our names of the resource by code point, in pages."""
+    rows = con.execute(
+        "SELECT path FROM entry WHERE resource_id=? AND path>? AND state!='refused' ORDER BY path LIMIT ?",
+        (target_id, max(after, "\x02"), limit),
+    )
+    return [row[0] for row in rows]
+
+
+# questions
+
+
+def tally(con: sqlite3.Connection) -> Tally:
+    """Return files and bytes by state; the bytes are those of the local files."""
+    rows = con.execute(
+        "SELECT state, count(*), coalesce(sum(max(local_size,0)),0) FROM entry GROUP BY state"
+    ).fetchall()
+    return Tally(files={row[0]: row[1] for row in rows}, bytes={row[0]: row[2] for row in rows})
+
+
+def troubles(con: sqlite3.Connection, after: int, limit: int) -> list[sqlite3.Row]:
+    """Return rows (id, local, state, note) of files that were refused or failed, by row."""
+    return con.execute(
+        "SELECT id, local, state, note FROM entry WHERE state IN ('refused','failed') AND id>? ORDER BY id LIMIT ?",
+        (after, limit),
+    ).fetchall()
+
+
+def has_integrity_failure(con: sqlite3.Connection) -> bool:
+    """Tell whether a file was given up because its bytes on the server are not ours."""
+    query = "SELECT 1 FROM entry WHERE state='failed' AND (note LIKE 'SizeMis%' OR note LIKE 'DigestMis%') LIMIT 1"
+    return con.execute(query).fetchone() is not None
+
+
+def out_file(row: sqlite3.Row) -> OutFile:
+    source = SourceRef(path=row["local"], size=row["local_size"], mtime_ns=row["mtime_ns"], inode=row["inode"])
+    return OutFile(id=row["id"], path=row["path"], source=source, md5=row["real_digest"])
