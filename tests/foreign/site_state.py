@@ -49,13 +49,17 @@ class SiteState:
             time.sleep(_POLL_S)
         raise AssertionError(f"session {label} did not reach the archive; prearchive holds {waiting}")
 
-    def archived_uids(self, project: str, label: str) -> dict[str, set[str]]:
-        """Return the SOP Instance UIDs of an archived session by scan, from its catalogs."""
+    def accession(self, project: str, label: str) -> str:
+        """Return the accession id of an archived session."""
         rows = self._table(f"/data/projects/{project}/experiments?columns=ID,label")
         accessions = [row["ID"] for row in rows if row["label"] == label]
         if len(accessions) != 1:
             raise AssertionError(f"archive holds {len(accessions)} sessions named {label}")
-        base = f"/data/experiments/{accessions[0]}/scans"
+        return accessions[0]
+
+    def archived_uids(self, project: str, label: str) -> dict[str, set[str]]:
+        """Return the SOP Instance UIDs of an archived session by scan, from its catalogs."""
+        base = f"/data/experiments/{self.accession(project, label)}/scans"
         found: dict[str, set[str]] = {}
         for scan in self._table(base):
             catalog = ElementTree.fromstring(self._open(f"{base}/{quote(scan['ID'])}/resources/DICOM"))

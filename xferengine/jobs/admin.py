@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,15 +14,17 @@ from xferengine.errors import BadInput, LockedByOther, SettingsError
 from xferengine.jobs.connect import connected
 from xferengine.jobs.plan import PlanView
 from xferengine.jobs.planning import plan_view
-from xferengine.jobs.spec import JobReport, StudyReport, UploadSpec
+from xferengine.jobs.spec import AnySpec, DownloadSpec, JobReport, StudyReport, UploadSpec
 from xferengine.jobs.studyreport import iter_study_reports
+from xferengine.jobs.verbs import decode_spec
 from xferengine.kit.atomicfile import map_disk_errors
-from xferengine.manifest import overview
+from xferengine.manifest import overview, transfers
 from xferengine.manifest.catalogue import JobRow, open_catalogue
 from xferengine.manifest.lease import hold_lock
 from xferengine.manifest.store import read_only
 from xferengine.model.events import Summary
 from xferengine.settings.slices import Settings
+from xferengine.store.target import open_target
 from xferengine.xnat.prearchive import PrearcRow
 
 
@@ -29,10 +32,11 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     """What ``jobs show`` prints."""
 
     job: JobRow
-    spec: UploadSpec
-    plan: PlanView
+    spec: AnySpec
+    plan: PlanView | None
+    """The plan of an upload."""
     states: dict[str, int]
-    """Number of sessions by state."""
+    """Number of sessions or items by state."""
 
 
 def list_jobs(state_dir: Path) -> list[JobRow]:
@@ -52,8 +56,8 @@ def _truthful(row: JobRow, folder: Path) -> JobRow:
         return row
     if not (folder / "manifest.db").exists():
         return msgspec.structs.replace(row, state="interrupted")
-    states = read_only(folder, overview.states)
-    good = sum(states.get(state, 0) for state in ("verified", "unverified", "ready"))
+    states = read_only(folder, _states)
+    good = sum(states.get(state, 0) for state in ("verified", "unverified", "ready", "done"))
     return msgspec.structs.replace(row, state="interrupted", experiments=sum(states.values()), done=good)
 
 
@@ -75,20 +79,32 @@ def _folder(state_dir: Path, job_id: str) -> Path:
     return folder
 
 
-def spec_of(state_dir: Path, job_id: str) -> UploadSpec:
-    """Return what a job was asked to do."""
-    return msgspec.json.decode(job_row(state_dir, job_id).spec, type=UploadSpec)
+def _states(con: sqlite3.Connection) -> dict[str, int]:
+    """Return sessions, or items of other verbs, by state: a job has the one or the other."""
+    return overview.states(con) or transfers.states(con)
+
+
+def spec_of(state_dir: Path, job_id: str) -> AnySpec:
+    """Return what a job was asked to do.
+
+    Raises:
+        SettingsError: there is no such job, or several.
+        UnknownVersion: a newer program wrote it.
+    """
+    return decode_spec(job_row(state_dir, job_id))
 
 
 def show_job(state_dir: Path, job_id: str) -> JobView:
     """Return where a job stands."""
     row = job_row(state_dir, job_id)
 
-    def query(con: sqlite3.Connection) -> tuple[PlanView, dict[str, int]]:
-        return plan_view(con, row.id, []), overview.states(con)
+    spec = decode_spec(row)
+
+    def query(con: sqlite3.Connection) -> tuple[PlanView | None, dict[str, int]]:
+        return plan_view(con, row.id, []) if isinstance(spec, UploadSpec) else None, _states(con)
 
     plan, states = read_only(_folder(state_dir, row.id), query)
-    return JobView(job=row, spec=spec_of(state_dir, row.id), plan=plan, states=states)
+    return JobView(job=row, spec=spec, plan=plan, states=states)
 
 
 def report_of(state_dir: Path, job_id: str, limit: int = 10_000) -> JobReport:
@@ -111,6 +127,18 @@ def iter_reports(state_dir: Path, job_id: str) -> Iterator[StudyReport]:
     return iter_study_reports(_folder(state_dir, job_id))
 
 
+def report_file(state_dir: Path, job_id: str, name: str) -> Path:
+    """Return the path of one file of a job's report.
+
+    Raises:
+        SettingsError: no run of it has ended yet.
+    """
+    path = _folder(state_dir, job_id) / name
+    if not path.exists():
+        raise SettingsError(f"no run of job {job_id} has ended yet; see: xferengine jobs show {job_id}")
+    return path
+
+
 def remove_job(state_dir: Path, job_id: str) -> None:
     """Remove a job and its folder; nothing on any server is touched.
 
@@ -122,14 +150,27 @@ def remove_job(state_dir: Path, job_id: str) -> None:
         folder = catalogue.folder(row.id)
         if folder.exists():
             with hold_lock(folder), map_disk_errors(folder):
+                _drop_parts(row)
                 shutil.rmtree(folder)
         catalogue.remove(row.id)
 
 
+def _drop_parts(row: JobRow) -> None:
+    """Take away what a download left half-way in its folder; a folder that cannot be reached keeps it."""
+    spec = decode_spec(row)
+    if not isinstance(spec, DownloadSpec) or not Path(spec.target).is_dir():
+        return
+    with suppress(BadInput), open_target(Path(spec.target), row.id) as target:
+        for key in target.leftovers():
+            target.drop_part(key)
+
+
 async def remote_rows(settings: Settings, job_id: str) -> list[PrearcRow]:
     """Return the prearchive rows that a job left on its server (known by their SOURCE)."""
-    spec = spec_of(settings.state_dir, job_id)
     row = job_row(settings.state_dir, job_id)
+    spec = decode_spec(row)
+    if not isinstance(spec, UploadSpec):
+        return []
     async with connected(settings) as client:
         projects = {spec.project, *_projects(settings.state_dir, row.id)}
         found: list[PrearcRow] = []
@@ -146,6 +187,26 @@ def _projects(state_dir: Path, job_id: str) -> list[str]:
         return read_only(_folder(state_dir, job_id), query)
     except (SettingsError, BadInput):
         return []
+
+
+def leaves_on_server(row: JobRow) -> bool:
+    """Tell whether an unfinished job of that verb can have left something half-way on its server."""
+    return row.verb == "upload"
+
+
+def cancel_here(state_dir: Path, job_id: str) -> None:
+    """End a job for good that leaves nothing on a server.
+
+    Raises:
+        LockedByOther: it is running; stop it first.
+    """
+    row = job_row(state_dir, job_id)
+    with open_catalogue(state_dir) as catalogue:
+        folder = catalogue.folder(row.id)
+        if folder.exists():
+            with hold_lock(folder):
+                _drop_parts(row)
+        catalogue.update(row.id, "cancelled")
 
 
 async def cancel_job(settings: Settings, job_id: str, discard_remote: bool) -> list[str]:

@@ -124,6 +124,7 @@ class _Exchange:
                 attempt += 1
                 answer, error, body = await self._attempt(client)
                 if error is None and answer is not None:
+                    self._tell_head(answer.status, answer.headers)
                     return answer
                 assert error is not None
                 wait_s = self._pause(policy, error, attempt)
@@ -160,7 +161,8 @@ class _Exchange:
     async def _take(self, reply: _Reply) -> tuple[ApiAnswer, XferError | None, bytes]:
         if not _is_success(self.asked.method, reply.status, reply.headers):
             return await self._refused(reply)
-        self._tell_head(reply.status, reply.headers)
+        if not self.sink.can_restart:  # else another answer may still take its place
+            self._tell_head(reply.status, reply.headers)
         is_whole = True
         async for chunk in reply.chunks():
             self.written_bytes += len(chunk)

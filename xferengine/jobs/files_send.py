@@ -73,6 +73,7 @@ class ResourceRun:
         self._sizer = Sizer(pool, SizerState(bound_bytes=core.sizer.bound_bytes))
         self._name = item_name(target.ref.item)
         self._trouble = FilesTrouble(core, self._sizer, self._name)
+        self._files = self._bytes = 0
         self._is_proven = False
         """Something we sent was really stored: this account may write."""
 
@@ -127,12 +128,11 @@ class ResourceRun:
 
     async def _form(self) -> OutUnit | None:
         core = self._core
-        left = await core.manifest.read(outgoing.tally)
-        names = ("planned", "replace")
-        files = left.count(*names)
-        if not files:
-            return None
-        limits = self._sizer.bundle_limits(max(left.size(*names), 1), files, parallel=1)
+        if not self._files:
+            planned = await core.manifest.read(outgoing.tally)
+            self._files, self._bytes = planned.count("planned", "replace"), planned.size("planned", "replace")
+        # Of all, not of what is left: one writer has no tail to share, and small last bundles would only cost time.
+        limits = self._sizer.bundle_limits(max(self._bytes, 1), max(self._files, 1), parallel=1)
         most = self._trouble.files_max(limits.files)
 
         def form(con: sqlite3.Connection) -> OutUnit | None:

@@ -53,6 +53,11 @@ class UploadSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     accept_overwrite: bool = False
     """The person agreed that a project with prearchive code 5 replaces files, or that two studies share a session."""
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Where from and where to, in words."""
+        return ", ".join(self.paths), f"{self.project} on {self.server_url} ({self.dest})"
+
     def identity(self) -> str:
         """Return 32 hex digits that are equal for equal endpoints, selection, mapping and destination."""
         names = (
@@ -106,6 +111,11 @@ class DownloadSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         """What ``jobs list`` shows."""
         return ", ".join(sorted({remote.removeprefix(":").partition("/")[0] for remote in self.remotes}))
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Where from and where to, in words."""
+        return f"{', '.join(self.remotes)} on {self.server_url}", self.target
+
     def identity(self) -> str:
         """Return 32 hex digits that are equal for equal remotes, selection and target."""
         return _identity("download", self, ("remotes", "server_url", "target", "include", "exclude", "since"))
@@ -131,6 +141,14 @@ class VerifySpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         remote = self.a if self.a.startswith(":") else self.b
         return remote.removeprefix(":").partition("/")[0]
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The two places, in words."""
+        a_url = self.server_url if self.a.startswith(":") else ""
+        b_url = (self.other_url or self.server_url) if self.b.startswith(":") else ""
+        a, b = (f"{place} on {url}" if url else place for place, url in ((self.a, a_url), (self.b, b_url)))
+        return a, b
+
     def identity(self) -> str:
         """Return 32 hex digits that are equal for equal places and selection."""
         return _identity("verify", self, ("a", "b", "server_url", "other_url", "include", "exclude", "since"))
@@ -155,6 +173,11 @@ class FilesSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def project(self) -> str:
         """What ``jobs list`` shows."""
         return self.remote.removeprefix(":").partition("/")[0]
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Where from and where to, in words."""
+        return ", ".join(self.paths), f"{self.remote} on {self.server_url}"
 
     def identity(self) -> str:
         """Return 32 hex digits that are equal for equal paths, selection and resource."""

@@ -9,14 +9,14 @@ from xferengine.schedule.prices import Prices, Way
 
 _HOPE_UNKNOWN = 0.3
 """What a route that was never measured may really cost, as a share of its price."""
-_HOPE_CHOICES = 100
+_HOPE_CHOICES = 50
 """Choices without a measurement after which a price may have halved, and again after as many."""
 _HOPE_MAX = 20
 _PAUSE = 8
 """Choices between two trials of the same route."""
 _OTHER_PAYLOAD = 200
 """Choices after which files that did not shrink may have given way to others that do."""
-_SHARE = 0.03
+_SHARE = 0.02
 """Seconds that may go to trials, for each second of a request that succeeded."""
 _SPARE_MAX_S = 5.0
 _MIX_FACTOR = 2.0

@@ -157,6 +157,8 @@ def hold_parts(disk: Disk, own: str, job_id: str) -> Iterator[str]:
     parts = f"{own}/parts-{job_id}"
     with suppress(FileExistsError):
         disk.mkdir(parts, 0o700)
+        disk.sync_folder(own)
+        disk.sync_folder(os.path.dirname(own))
     if not stat.S_ISDIR(disk.lstat(parts).st_mode):
         raise BadInput(f"cannot use {parts}: it is no folder", path=parts)
     boot = disk.boot_id()

@@ -22,7 +22,7 @@ from xferengine.errors import IntegrityError, ProtocolViolation, RemoteChanged, 
 from xferengine.streams.ranged_crew import Crew, Version
 from xferengine.streams.ranged_ledger import Ledger
 from xferengine.streams.ranged_receive import Pace
-from xferengine.streams.ranged_saver import Saver
+from xferengine.streams.ranged_saver import NOTHING, Saver
 from xferengine.streams.ranged_shapes import (
     Facts,
     Fetched,
@@ -77,7 +77,7 @@ async def fetch(
     Cancellation: as with a RemoteError.
     """
     pace = Pace(kit)
-    version = _begin(open_part, sink, size, resume)
+    version = await _begin(open_part, sink, size, resume, kit)
     pace.origin_bytes = version.ledger.bytes_written
     changes = 0
     while True:
@@ -89,24 +89,23 @@ async def fetch(
             await crew.run()
             break
         except RangesIgnored as error:
+            await _give_up(crew.saver, pace)
             if not could_range:
                 raise ProtocolViolation("the server sends parts of a file where the whole was asked for") from error
             facts = Facts(can_range=False, ranges_ignored=True)
         except RemoteChanged:
-            pace.settle(0)
+            await _give_up(crew.saver, pace)
             changes += 1
             if changes >= VERSIONS:
                 raise
             facts = Facts(can_range=could_range, ranges_ignored=version.facts.ranges_ignored)
         except IntegrityError:
-            pace.settle(0)
+            await _give_up(crew.saver, pace)
             raise
         except BaseException:
-            await _keep(crew.saver)
-            pace.settle(crew.saver.saved_bytes)
+            await _keep(crew.saver, pace)
             raise
         logger.info("a file is fetched from its first byte again")
-        pace.settle(0)
         version = Version(open_part=open_part, sink=sink, ledger=Ledger(-1), facts=facts, listed=size)
     pace.settle(version.ledger.size)
     if sink.size_now > version.ledger.size:
@@ -121,20 +120,31 @@ async def fetch(
     )
 
 
-def _begin(open_part: OpenPart, sink: PartSink, size: int, resume: Progress | None) -> Version:
+async def _begin(
+    open_part: OpenPart, sink: PartSink, size: int, resume: Progress | None, kit: FetchKit
+) -> Version:
     """Return what an earlier run left, where that can be continued; else a version nobody has seen."""
     facts, ledger = Facts(), Ledger(-1)
-    if resume is not None and resume.last_modified and resume.size >= 0:
-        found = Ledger(resume.size, resume.done)
-        if not found.spans or found.spans[-1][1] <= sink.size_now:
+    if resume is not None and resume.done:
+        found = Ledger(max(resume.size, 0), resume.done)
+        if resume.last_modified and found.spans and found.spans[-1][1] <= sink.size_now:
             facts, ledger = Facts(is_known=True, last_modified=resume.last_modified), found
+        else:
+            await kit.save(NOTHING)
     return Version(open_part=open_part, sink=sink, ledger=ledger, facts=facts, listed=size)
 
 
-async def _keep(saver: Saver) -> None:
+async def _give_up(saver: Saver, pace: Pace) -> None:
+    """Throw everything away."""
+    await saver.forget()
+    pace.settle(0)
+
+
+async def _keep(saver: Saver, pace: Pace) -> None:
     """Save the progress of a fetch that is being given up; what it was given up for counts more."""
     with anyio.move_on_after(_KEEP_S, shield=True):
         try:
             await saver.save()
         except XferError as error:
             logger.info("the progress of a file could not be kept: %s", error.kind)
+    pace.settle(saver.saved_bytes)

@@ -7,6 +7,8 @@ from xferengine.streams.ranged_shapes import Facts, FetchKit, PartSink, Progress
 
 SAVE_BYTES = 64 << 20
 SAVE_S = 1.0
+NOTHING = Progress(size=-1, last_modified="", done=())
+"""Of a file that must be fetched from its first byte."""
 
 
 class Saver:
@@ -60,3 +62,13 @@ class Saver:
         finally:
             self._is_saving = False
             self._saved_s = self._kit.clock.monotonic()
+
+    async def forget(self) -> None:
+        """Take the saved progress back, before what it names is written over.
+
+        Raises:
+            XferError: of the keeper; the progress stands.
+        """
+        if self.saved_bytes:
+            await self._kit.save(NOTHING)
+            self.saved_bytes = 0

@@ -64,7 +64,7 @@ def _below(url: str, base: SplitResult) -> str:
     folder = base.path.rstrip("/")
     rest = url.split("://", 1)[1][len(parts.netloc) :]
     rest = rest if rest.startswith("/") else f"/{rest}"
-    if not same or "@" in parts.netloc or not (rest + "/").startswith(folder + "/"):
+    if not same or "@" in parts.netloc or not (rest.partition("?")[0] + "/").startswith(folder + "/"):
         raise SettingsError("PATH is a URL of another server than the configured one; logins go nowhere else")
     return rest[len(folder) :] or "/"
 

@@ -252,6 +252,7 @@ class Admin:
             "job_row": lambda state_dir, job_id: self.job,
             "show_job": lambda state_dir, job_id: shown,
             "spec_of": lambda state_dir, job_id: self.spec,
+            "leaves_on_server": lambda row: True,
             "report_of": lambda state_dir, job_id, limit: JobReport(summary=summary()),
             "iter_reports": lambda state_dir, job_id: iter([study(), study(study_uid="1.3", state="failed")]),
             "remove_job": lambda state_dir, job_id: self.calls.append(("remove", job_id)),

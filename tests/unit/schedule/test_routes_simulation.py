@@ -340,8 +340,11 @@ def test_slow_zips_are_found_out(slow: dict[str, float], load: str, latency_s: f
     fixed_s = strategies(server, experiments)
     cold_s, model, _ = learned(server, experiments)
     assert cold_s <= GOOD * fixed_s["resource"]  # the first zips have to be waited for
-    known_s, _, _ = learned(server, experiments, model)
-    assert known_s <= GOOD * min(fixed_s.values())
+    known_s = []
+    for _ in range(3):  # a trial is dear in one short job, and seldom
+        seconds, model, _ = learned(server, experiments, model)
+        known_s.append(seconds)
+    assert sum(known_s) / 3 <= GOOD * min(fixed_s.values())
 
 
 @pytest.mark.parametrize("latency_s", [0.0, 0.02])
@@ -353,10 +356,11 @@ def test_a_server_that_changed_is_learned_again(is_better: bool, slow: dict[str,
     _, model, _ = learned(server_of("LAN", latency_s, **before), experiments)
     _, model, _ = learned(server_of("LAN", latency_s, **before), experiments, model)
     server = server_of("LAN", latency_s, **after)
-    for _ in range(3):
-        _, model, _ = learned(server, experiments, model)
-    seconds, _, _ = learned(server, experiments, model)
-    assert seconds <= GOOD * min(strategies(server, experiments).values())
+    seconds = []
+    for _ in range(6):
+        one_s, model, _ = learned(server, experiments, model)
+        seconds.append(one_s)
+    assert sum(seconds[3:]) / 3 <= GOOD * min(strategies(server, experiments).values())
 
 
 def test_the_same_model_serves_another_link() -> None:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -302,6 +303,26 @@ def test_parts_are_trusted_unless_power_was_lost(ended_well: bool, same_boot: bo
 
     with open_target(Path("/t"), "job", disk=disk) as target:
         assert target.leftovers() == ({1: 5} if kept else {})
+
+
+def test_a_part_that_was_synced_outlives_a_power_loss() -> None:
+    disk = ForgetfulDisk()
+    target = open_target(Path("/t"), "job", disk=disk).__enter__()
+    target.write_whole(1, [b"not synced"], hashing=False)
+    part = target.part(2, size=9)
+    part.write(b"kept ")
+    part.sync()
+    part.write(b"lost")
+
+    disk = disk.crash(random.Random(1), lose_all=True)
+
+    with open_target(Path("/t"), "job", disk=disk) as target:
+        assert target.leftovers() == {2: 5}
+        target.part(2).leave()  # begun anew: nothing of it is durable now
+    disk.boot += 1
+    disk.unlink(f"/t/{OWN_FOLDER}/parts-job/mark")
+    with open_target(Path("/t"), "job", disk=disk) as target:
+        assert target.leftovers() == {}
 
 
 def test_where_the_boot_is_not_known_only_a_good_end_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,3 +308,12 @@ class TestResume:
         got = await it.fetch()
         assert (bytes(it.sink.data), got.size) == (DATA, 5000)
         assert it.server.asked[-1] == (None, None, "")
+        assert progress.last_modified == "version 1" or it.saved is not progress
+
+    async def test_what_is_written_over_is_not_on_record_any_more(self) -> None:
+        it = await self.stopped(connections=4)
+        it.server.script = [*[Answer(ignores=True)] * 4, Answer(cut=3000)]
+        with pytest.raises(ReadInterrupted):
+            await it.fetch(connections=4)
+        assert it.saved is not None
+        assert (it.saved.bytes_done, it.reported) == (0, 0)

@@ -88,16 +88,15 @@ def show(request: Request, job_id: str) -> int:
     from xferengine.kit.escape import for_terminal
 
     job, spec = found.job, found.spec
-    places = ", ".join(for_terminal(path) for path in spec.paths)
+    source, destination = spec.ends
     states = " · ".join(f"{count:,} {state}" for state, count in found.states.items())
     request.terminal.say(
         f"Job {job.id}: {job.verb}, {job.state}",
-        f"  from      {places}",
-        f"  to        {for_terminal(spec.project)} on {for_terminal(spec.server_url)} ({spec.dest})",
+        f"  from      {for_terminal(source)}",
+        f"  to        {for_terminal(destination)}",
         f"  begun     {_local(job.created)}, last change {_local(job.updated)}",
-        f"  sessions  {states or 'none yet'}",
-        "",
-        *plan_lines(found.plan, request.terminal.width),
+        f"  items     {states or 'none yet'}",
+        *(["", *plan_lines(found.plan, request.terminal.width)] if found.plan is not None else []),
     )
     return exitcodes.OK
 
@@ -173,6 +172,9 @@ def rm(request: Request, job_id: str, discard_remote: bool, keep_remote: bool) -
 def _cancel(request: Request, job: JobRow, discard_remote: bool) -> list[str]:
     from xferengine.jobs import admin
 
+    if not admin.leaves_on_server(job):
+        admin.cancel_here(_state_dir(request), job.id)
+        return []
     _, settings = _for_job(request, job.server)
     return run_in(request.terminal, lambda: admin.cancel_job(settings, job.id, discard_remote))
 
@@ -212,8 +214,11 @@ def report(request: Request, job_id: str, form: str, output: str | None) -> int:
     """Print the report of a job's last run."""
     from xferengine.jobs import admin
     from xferengine.jobs import report as reports
+    from xferengine.jobs.spec import UploadSpec
 
     state_dir = _state_dir(request)
+    if not isinstance(admin.spec_of(state_dir, job_id), UploadSpec):
+        return _stored_report(request, admin.report_file(state_dir, job_id, reports.FORMS[form][0]), output)
     found = admin.report_of(state_dir, job_id, limit=0)
     summary = cast("Summary", found.summary)
     if request.terminal.wants_json and form == "text":
@@ -228,6 +233,21 @@ def report(request: Request, job_id: str, form: str, output: str | None) -> int:
             reports.write_form(form, out, summary, admin.iter_reports(state_dir, summary.job))
     else:
         reports.write_form(form, request.terminal, summary, admin.iter_reports(state_dir, summary.job))
+    return exitcodes.OK
+
+
+def _stored_report(request: Request, path: Path, output: str | None) -> int:
+    """Print a report as the last run wrote it."""
+    from xferengine.jobs.report import open_output
+    from xferengine.kit.atomicfile import map_disk_errors
+
+    with map_disk_errors(path), open(path, encoding="utf-8", errors="surrogateescape", newline="") as found:
+        if output:
+            with open_output(Path(output)) as out:
+                out.writelines(found)
+            return exitcodes.OK
+        for line in found:
+            request.terminal.write(line)
     return exitcodes.OK
 
 
