@@ -271,7 +271,7 @@ async def test_a_dry_run_and_a_no_send_nothing_and_make_nothing(tmp_path: Path) 
     async with open_site() as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
-        planned = await job.run(confirm=no, dry_run=True)
+        planned = await job.run(dry_run=True)
         assert planned.state == "planned"
         declined = await job.run(confirm=no)
         assert (declined.state, declined.exit_code) == ("interrupted", 130)

@@ -167,10 +167,13 @@ def check_xnatutils(bench: Bench) -> None:
         "xnatutils", "xnat-put", "SESS_CP", "extra", folder, "--resource_name", "XU", "--project_id", PROJECT,
         "--subject_id", "SUBJ_CP", *server,
     )  # fmt: skip
-    expect(bench.stored("SESS_CP", "SCANS", "extra", "XU", folder.name), wanted, "xnat-put")
-    out = bench.new_folder("xu")
-    bench.tool("xnatutils", "xnat-get", "SESS_CP", "--project", PROJECT, "--target", out, *server)
-    expect(by_name(tree(out)), scans | wanted, "xnat-get")
+    expect(bench.stored("SESS_CP", "SCANS", "extra", "XU"), wanted, "xnat-put")
+    # Without a name it asks every scan for the resource of the first one (get_.py 0.10), so each is named.
+    for name, files in (("XU", wanted), ("DICOM", scans)):
+        out = bench.new_folder(f"xu_{name}")
+        command = ("xnat-get", "SESS_CP", "--resource_name", name, "--project", PROJECT, "--target", out)
+        bench.tool("xnatutils", *command, *server)
+        expect(by_name(tree(out)), files, f"xnat-get of {name}")
 
 
 FILE_CHECKS = (

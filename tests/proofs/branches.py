@@ -37,14 +37,15 @@ class Branches:
 
     def __init__(self, modules: Iterable[ModuleType]) -> None:
         self._lines: dict[Branch, str] = {}
-        self._codes: set[tuple[str, int]] = set()
+        self._left_of: dict[tuple[str, int], set[Branch]] = {}
         self.taken: set[Branch] = set()
         for module in modules:
             path = Path(inspect.getfile(module))
             source = path.read_text(encoding="utf-8")
             for code in _functions(compile(source, str(path), "exec")):
-                self._codes.add((path.name, code.co_firstlineno))
-                self._lines.update(_branches(code, path.name, source.splitlines()))
+                found = dict(_branches(code, path.name, source.splitlines()))
+                self._left_of[path.name, code.co_firstlineno] = set(found)
+                self._lines.update(found)
 
     @property
     def all(self) -> set[Branch]:
@@ -62,26 +63,32 @@ class Branches:
         return sorted(text for branch, text in self._lines.items() if branch not in self.taken)
 
     @contextmanager
-    def watching(self) -> Iterator[set[Branch]]:
-        """Record the branches taken inside; yields the set that fills up."""
+    def watching(self, *, only_new: bool = False) -> Iterator[set[Branch]]:
+        """Record the branches taken inside; yields the set that fills up.
+
+        ``only_new`` leaves functions alone of which nothing is left, which is many times faster.
+        """
         seen: set[Branch] = set()
         before = sys.gettrace()
-        sys.settrace(self._tracer(seen))
+        sys.settrace(self._tracer(seen, only_new=only_new))
         try:
             yield seen
         finally:
             sys.settrace(before)
             seen &= self._lines.keys()
             self.taken |= seen
+            for branch in seen:
+                self._left_of[branch.file, branch.first_line].discard(branch)
 
-    def _tracer(self, seen: set[Branch]) -> Callable[[FrameType, str, Any], Any]:
+    def _tracer(self, seen: set[Branch], *, only_new: bool) -> Callable[[FrameType, str, Any], Any]:
         names: dict[CodeType, tuple[str, int] | None] = {}
 
         def enter(frame: FrameType, event: str, arg: object) -> object:
             code = frame.f_code
             if code not in names:
                 key = Path(code.co_filename).name, code.co_firstlineno
-                names[code] = key if key in self._codes and "streams" in code.co_filename else None
+                is_watched = "streams" in code.co_filename and key in self._left_of
+                names[code] = key if is_watched and (self._left_of[key] or not only_new) else None
             key = names[code]
             if key is None:
                 return None

@@ -272,7 +272,8 @@ def disagreement(raw: bytes, outcome: Outcome) -> str | None:
 
     - an archive that was taken is read by ``zipfile`` too, with the same members in the same places, and each member
       that was ``done`` has the same bytes there; excused are names with the UTF-8 flag that are not UTF-8, and members
-      for readers newer than version 6.3, which ``zipfile`` refuses and nobody else minds;
+      for readers newer than version 6.3, which ``zipfile`` refuses and nobody else minds; and deflate streams with
+      an incomplete set of distance codes, which zlib refuses and the faster inflater does not (CRC and size are proof);
     - of an archive that was refused, a member that was ``done`` has the same bytes in ``zipfile`` if that finds a
       member with that CRC and size at that place at all.
     """
@@ -294,11 +295,22 @@ def disagreement(raw: bytes, outcome: Outcome) -> str | None:
         is_same = (other.raw_name, other.size, other.crc) == (
             sink.member.raw_name, len(sink.data), zlib.crc32(sink.data),
         )  # fmt: skip
-        if outcome.error is None and (not is_same or other.data is None):
-            return f"zipfile reads another {sink.member.name!r}" if not is_same else "zipfile cannot read it"
+        if outcome.error is None and not is_same:
+            return f"zipfile reads another {sink.member.name!r}"
+        if outcome.error is None and other.data is None and not _is_refused_by_zlib(raw, sink.member.offset):
+            return f"zipfile cannot read {sink.member.name!r}"
         if is_same and other.data is not None and other.data != sink.data:
             return f"zipfile reads other bytes of {sink.member.name!r}"
     return None
+
+
+def _is_refused_by_zlib(raw: bytes, offset: int) -> bool:
+    name_size, extra_size = LOCAL.unpack_from(raw, offset)[9:]
+    try:
+        zlib.decompressobj(-15).decompress(raw[offset + LOCAL.size + name_size + extra_size :])
+    except zlib.error:
+        return True
+    return False
 
 
 def _is_excused(raw: bytes) -> bool:

@@ -38,6 +38,9 @@ class MemberNames:
         """Return the file of a member; None when it is not wanted, not known, or could be several."""
         rest = name.partition("/")[2]
         found = self._by_name.get(rest)
+        if found is None and rest.startswith("assessors/"):
+            # by label or by accession id (FIL 2.1 does not say): the rest of the name is enough where it is the only one
+            found = self._by_name.get(f"assessors//{rest.split('/', 2)[-1]}")
         if found is None and self._by_tail:
             found = self._by_tail.get(rest.partition("/files/")[2])
         return found
@@ -63,7 +66,8 @@ def _names(ref: ResourceRef, path: str) -> set[str]:
         case Level.ASSESSOR | Level.RECONSTRUCTION:
             word = "assessors" if item.level is Level.ASSESSOR else "reconstructions"
             direction = f"{item.direction}/" if item.direction else ""
-            return {f"{word}/{item.child_id}/{direction}{tail}"}
+            names = {f"{word}/{item.child_id}/{direction}{tail}"}
+            return names | {f"{word}//{direction}{tail}"} if item.level is Level.ASSESSOR else names
         case _:
             return {tail}
 

@@ -103,8 +103,8 @@ def add_files(con: sqlite3.Connection, item_id: int, target_id: int, files: Sequ
     }
     rows: list[tuple[object, ...]] = []
     for file in files:
-        first = taken.get(file.path)
-        path = file.path if first in {None, file.source.path} else f"{_CLASH}{file.path}\x01{file.source.path}"
+        first = taken.setdefault(file.path, file.source.path)
+        path = file.path if first == file.source.path else f"{_CLASH}{file.path}\x01{file.source.path}"
         s = file.source
         rows.append((item_id, target_id, path, NOT_LISTED, s.path, s.size, s.mtime_ns, s.inode, run))
     con.executemany(

@@ -16,7 +16,6 @@ Costs = tuple[float, float, float]
 """Seconds per request, per MB and per file."""
 
 _PRIOR_WEIGHT = 0.02
-"""In units of one measurement whose error is as large as itself."""
 _FORGET = 0.98
 TRUSTED_COUNT = 3
 """Measurements before a model is believed."""
@@ -65,15 +64,25 @@ class CostModel:
         evidence: of earlier runs; it is changed in place.
         prior: how time splits where the data does not say. As a whole it is made as fast or slow as what was measured.
         own_s: least cost of a request.
+        prior_weight: of the prior, in units of one measurement whose error is as large as itself.
         surprises: so many measurements in a row, all far too long or all far too short, mean that the server changed:
             most of the evidence is forgotten. 0 never does.
     """
 
-    def __init__(self, evidence: Evidence, prior: Costs, *, own_s: float = 0.0, surprises: int = 0) -> None:
+    def __init__(
+        self,
+        evidence: Evidence,
+        prior: Costs,
+        *,
+        own_s: float = 0.0,
+        prior_weight: float = _PRIOR_WEIGHT,
+        surprises: int = 0,
+    ) -> None:
         self._evidence = evidence
         self._prior = prior
         self._own_s = own_s
         self._unsolved = 0
+        self._prior_weight = prior_weight
         self._surprises = surprises
         self._surprised = 0
         self._costs = self._learned()
@@ -165,7 +174,7 @@ class CostModel:
         """Return the non-negative minimum of the squared errors: of all ways to hold some coefficients at zero, the
         feasible one with the smallest error (three coefficients: seven ways)."""
         evidence, prior = self._evidence, self._scaled_prior()
-        weights = [_PRIOR_WEIGHT / p**2 for p in prior]
+        weights = [self._prior_weight / p**2 for p in prior]
         gram = [[evidence.gram[i][j] + (weights[i] if i == j else 0.0) for j in range(3)] for i in range(3)]
         moment = [evidence.moment[i] + weights[i] * prior[i] for i in range(3)]
         best, best_error = prior, math.inf

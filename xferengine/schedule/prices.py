@@ -32,6 +32,7 @@ _PRIORS: dict[Way, Costs] = {
     Way.GET: (0.005, 0.02, 0.0005),
 }
 """Seconds per request, per MB and per file after the first byte, of the same."""
+_PRIOR_WEIGHT = 0.02
 _SURPRISES = 5
 _FIRST_GROWTH = 1.05
 """How fast the least time to the first byte is given up where it is not reached any more."""
@@ -131,7 +132,7 @@ class Prices:
         self.memory = memory
         self._known = {Way.ZIP: memory.zip, Way.DEFLATED: memory.deflated, Way.GET: memory.get}
         self._models = {
-            way: CostModel(known, _PRIORS[way], own_s=_OWN_S[way], surprises=_SURPRISES)
+            way: CostModel(known, _PRIORS[way], own_s=_OWN_S[way], prior_weight=_PRIOR_WEIGHT, surprises=_SURPRISES)
             for way, known in self._known.items()
         }
 

@@ -29,7 +29,7 @@ class ZipSummary(msgspec.Struct, frozen=True, kw_only=True):
     members: int
     """Folders, skipped and broken ones included."""
     broken: int
-    """Members whose CRC or size was wrong; each of their sinks was told."""
+    """Members whose CRC or size was wrong, or more than their limit; their sinks were told."""
     archive_bytes: int
     links: tuple[str, ...]
     """Names of members that are symbolic links by their unix mode; their bytes are the target, not a file."""

@@ -307,7 +307,8 @@ def test_parts_are_trusted_unless_power_was_lost(ended_well: bool, same_boot: bo
 
 def test_a_part_that_was_synced_outlives_a_power_loss() -> None:
     disk = ForgetfulDisk()
-    target = open_target(Path("/t"), "job", disk=disk).__enter__()
+    opened = open_target(Path("/t"), "job", disk=disk)
+    target = opened.__enter__()
     target.write_whole(1, [b"not synced"], hashing=False)
     part = target.part(2, size=9)
     part.write(b"kept ")
