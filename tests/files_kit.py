@@ -14,6 +14,7 @@ from xferengine.jobs.plan import Confirm, RunOptions
 from xferengine.jobs.runner import run_job
 from xferengine.jobs.spec import FilesSpec, JobReport
 from xferengine.model.events import Event, Summary
+from xferengine.settings.slices import PoolConfig
 
 SESSION = ":P/P_S001/P_E001"
 RESOURCE = f"{SESSION}/NOTES"
@@ -60,10 +61,9 @@ class FilesJob:
     """One ``upload-files`` job and what it said."""
 
     def __init__(self, emulator: Emulator, state: Path, paths: list[Path], remote: str = RESOURCE, **spec: Any) -> None:
-        self.settings = settings_for(emulator, state)
-        self.spec = FilesSpec(
-            paths=tuple(str(path) for path in paths), remote=remote, server_url=emulator.url, **spec
-        )
+        pool = PoolConfig(bundle_bytes=200_000, bundle_bytes_max=200_000, bundle_files_max=4, grace_s=5.0)
+        self.settings = settings_for(emulator, state, pool=pool)
+        self.spec = FilesSpec(paths=tuple(str(path) for path in paths), remote=remote, server_url=emulator.url, **spec)
         self.events: list[Event] = []
 
     async def run(
@@ -85,4 +85,15 @@ class FilesJob:
         return summary
 
 
-__all__ = ["PLACE", "RESOURCE", "SESSION", "FilesJob", "catalogued", "on_disk", "put_file", "puts", "seed", "write_tree"]
+__all__ = [
+    "PLACE",
+    "RESOURCE",
+    "SESSION",
+    "FilesJob",
+    "catalogued",
+    "on_disk",
+    "put_file",
+    "puts",
+    "seed",
+    "write_tree",
+]

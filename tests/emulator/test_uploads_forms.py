@@ -1,5 +1,7 @@
 """What an upload may be, where it may go, and who refuses it (FIL 1.3, FIL 1.4, FIL 9.2, FIL 9.3)."""
 
+import gzip
+
 import pytest
 from emulator.core_kit import settle
 from emulator.files_kit import FILES, RESOURCE, names, put
@@ -247,3 +249,49 @@ class TestLevels:
             assert (row["label"], row["file_count"]) == ("", "2")
             (resource,) = site.world.resources.values()
             assert resource.folder.rpartition("/")[2].startswith("20240131_")
+
+
+class TestBodies:
+    async def test_a_gzipped_body_has_no_length(self):
+        """FIL 0: it is decoded, and its size is unknown then."""
+        async with open_browser() as site:
+            await site.make_session("1")
+            headers = {"Content-Encoding": "gzip", "Content-Type": "application/octet-stream"}
+            answer = await site.ask("PUT", f"{FILES}/a?inbody=true", gzip.compress(b"abc"), headers=headers)
+            assert (answer.status, answer.message.startswith("In-body File posts")) == (500, True)
+
+    async def test_a_form_with_inbody_is_400(self):
+        async with open_browser() as site:
+            await site.make_session("1")
+            headers = {"Content-Type": "multipart/form-data; boundary=B"}
+            assert (await site.ask("PUT", f"{FILES}/a?inbody=true", b"--B--\r\n", headers=headers)).status == 400
+
+    async def test_every_part_of_a_form_goes_to_the_path_of_the_url(self):
+        """FIL 1.4: the second one finds the first."""
+        part = '--B\r\nContent-Disposition: form-data; name="f"; filename="{}"\r\n\r\n{}\r\n'
+        body = part.format("x", "one") + part.format("y", "two") + "--B--\r\n"
+        headers = {"Content-Type": "multipart/form-data; boundary=B"}
+        async with open_browser() as site:
+            await site.make_session("1")
+            answer = await site.ask("POST", f"{FILES}/d/z", body, headers=headers)
+            assert answer.json == {"duplicates": ["d/z"]}
+            await site.ask("POST", f"{FILES}/d/z?overwrite=true", body, headers=headers)
+            assert (await site.ask("GET", f"{FILES}/d/z")).body == b"two"
+
+    async def test_an_assessor_from_a_document_in_a_form(self):
+        """FIL 7.2: 200 with the URL of the new item."""
+        document = (
+            '<xnat:QCAssessment xmlns:xnat="http://nrg.wustl.edu/xnat" ID="A1" project="P">'
+            "<xnat:date>2024-01-31</xnat:date></xnat:QCAssessment>"
+        )
+        form = f'--B\r\nContent-Disposition: form-data; name="f"; filename="a.xml"\r\n\r\n{document}\r\n--B--\r\n'
+        headers = {"Content-Type": "multipart/form-data; boundary=B"}
+        async with open_browser() as site:
+            await site.make_session("1")
+            answer = await site.ask("POST", f"{SESSION}/assessors", form, headers=headers)
+            url = f"{site.site.url}/data/experiments/XNAT_E00001/assessors/XNAT_E00002"
+            assert (answer.status, answer.text, answer.headers["Location"]) == (200, url, url)
+            (row,) = (await site.ask("GET", f"{SESSION}/assessors?format=json")).rows
+            assert (row["label"], row["xsiType"], row["date"]) == ("A1", "xnat:qCAssessmentData", "2024-01-31")
+            assert (await site.ask("POST", f"{SESSION}/assessors", document, headers=XML)).status == 409
+            assert (await site.ask("POST", f"{SESSION}/assessors")).status == 417

@@ -24,7 +24,9 @@ async def test_files_of_a_folder_and_single_files_arrive_and_are_verified(tmp_pa
     write_tree(tmp_path, {"single.txt": "three"})
     async with open_site() as emulator:
         seed(emulator)
-        job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in", tmp_path / "single.txt"], content="C", format="F")
+        job = FilesJob(
+            emulator, tmp_path / "state", [tmp_path / "in", tmp_path / "single.txt"], content="C", format="F"
+        )
         summary = await job.run()
         assert (summary.state, summary.exit_code) == ("done", 0), summary
         assert (summary.totals.experiments, summary.totals.files, summary.totals.verified) == (1, 4, 4)

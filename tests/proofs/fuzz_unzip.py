@@ -7,11 +7,12 @@ Ends at whichever comes first, minutes or inputs. Inputs are sound archives of e
 ways that know the format: flips, cuts, splices, fields with other values, records swapped or doubled, and archives put
 together from odd parts. For each input nothing but ``ArchiveBroken`` may come out; the result must not depend on how
 it was fed; a member is ``done`` only with the bytes that ``zipfile`` reads there (``unzip_kit.disagreement`` has the
-exact rule); limits, skipped members and failing sinks are tried too. Some inputs are watched instruction by
-instruction, as long as there is a branch of the reader that none took; the corpus alone takes all of them. Exit 1 when one was not, or when something did not hold
-(the input is kept in ``fuzz-failures/``).
+exact rule); limits, skipped members and failing sinks are tried too. Which branches of the reader were taken is
+watched instruction by instruction, first with the corpus, which takes all of them, then with some inputs as long as
+any is left. Exit 1 when one was never taken, or when something did not hold (its input is kept in ``fuzz-failures/``).
 
-``--keep-corpus`` rewrites ``tests/proofs/corpus/unzip`` with a small set of inputs that takes every branch.
+``--keep-corpus`` rewrites ``tests/proofs/corpus/unzip`` with a small set of inputs that takes every branch; what was
+found once (``found-*.zip``) stays.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def keep_corpus(candidates: list[bytes]) -> None:
         chosen.append(best)
         wanted -= left.pop(best)
     CORPUS.mkdir(parents=True, exist_ok=True)
-    for path in CORPUS.glob("*.zip"):
+    for path in (*CORPUS.glob("taken-*.zip"), *CORPUS.glob("refused-*.zip")):
         path.unlink()
     for raw in chosen:
         verdict = "refused" if read(raw).error else "taken"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,18 +94,33 @@ class CatalogWriter:
             if missing:
                 await anyio.to_thread.run_sync(_add_digests, snapshot.root, missing)
             entries |= {entry.uri: entry for entry in backlog}
-        config = self._site.config
-        async with self._site.locks.held(resource, self._world.clock, config.catalog_lock_s) as is_obtained:
-            if not is_obtained:
-                raise HttpError(500, _LOCK_TEXT)
-            if self._site.versions.of(resource) != snapshot.version or resource.id not in self._world.resources:
-                label = resource.label or resource.id
-                raise HttpError(500, _CHANGED_TEXT.format(snapshot.root / f"{label}_catalog.xml"))
-            await spend(self._site, len(known) + len(entries))
-            self._site.versions.bump(resource)
+        async with self._changing(snapshot, len(known) + len(entries)):
             # Without update-stats the database's counters stay as they were (FIL 1.4).
             self._world.put_entries(resource, entries.values(), recount=marks.counts)
             self._describe(resource, marks)
+
+    async def drop(self, snapshot: Snapshot, uris: Sequence[str]) -> None:
+        """Remove entries, unless the catalog changed since the request began (FIL 1.7, FIL 4.3).
+
+        Raises:
+            HttpError: As `commit`.
+        """
+        async with self._changing(snapshot, len(self._world.entries(snapshot.resource))):
+            self._world.drop_entries(snapshot.resource, uris)
+
+    @asynccontextmanager
+    async def _changing(self, snapshot: Snapshot, count: int) -> AsyncIterator[None]:
+        """Hold the lock of a catalog that is as it was, spend the time of writing it, and mark it as changed."""
+        resource, site = snapshot.resource, self._site
+        async with site.locks.held(resource, self._world.clock, site.config.catalog_lock_s) as is_obtained:
+            if not is_obtained:
+                raise HttpError(500, _LOCK_TEXT)
+            if site.versions.of(resource) != snapshot.version or resource.id not in self._world.resources:
+                label = resource.label or resource.id
+                raise HttpError(500, _CHANGED_TEXT.format(snapshot.root / f"{label}_catalog.xml"))
+            await spend(site, count)
+            site.versions.bump(resource)
+            yield
 
     def _entries(
         self, known: dict[str, CatalogEntry], stored: Sequence[Stored], marks: Marks

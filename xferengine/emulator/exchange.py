@@ -80,6 +80,7 @@ class Exchange:
                     query=state.query,
                     status=status,
                     bytes_in=state.body.bytes_in,
+                    bytes_out=state.sender.bytes_out,
                     user_agent=state.headers.get("user-agent", ""),
                 )
             )

@@ -17,20 +17,22 @@ class Served:
     status: int
     bytes_in: int
     user_agent: str
+    bytes_out: int = 0
 
 
 class RequestLog:
-    """Count, received bytes and the latest requests."""
+    """Count, bytes of bodies in both directions, and the latest requests."""
 
     def __init__(self, keep: int = 20000) -> None:
         self.count = 0
-        self.bytes_in = 0
+        self.bytes_in = self.bytes_out = 0
         self.recent: deque[Served] = deque(maxlen=keep)
 
     def add(self, served: Served) -> None:
         """Count a request."""
         self.count += 1
         self.bytes_in += served.bytes_in
+        self.bytes_out += served.bytes_out
         self.recent.append(served)
 
     def matching(self, pattern: str, method: str = "") -> list[Served]:

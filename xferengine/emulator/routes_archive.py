@@ -5,6 +5,7 @@ from __future__ import annotations
 from xferengine.emulator.assessor_items import AssessorItems
 from xferengine.emulator.catalogs import Catalogs
 from xferengine.emulator.dicomdump import DicomDump
+from xferengine.emulator.file_delete import FileDelete
 from xferengine.emulator.file_get import FileGet
 from xferengine.emulator.file_put import FilePut
 from xferengine.emulator.items import Items
@@ -34,6 +35,7 @@ def data_router(site: Site) -> Router:
         Catalogs,
         FileGet,
         FilePut,
+        FileDelete,
         UserCache,
         MoveFiles,
         ReconstructionItems,

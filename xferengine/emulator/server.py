@@ -60,6 +60,11 @@ class Emulator:
         """Body bytes received so far."""
         return self.requests.bytes_in
 
+    @property
+    def bytes_out(self) -> int:
+        """Bytes of bodies sent so far."""
+        return self.requests.bytes_out
+
     def seed(self, project: str, shape: SeedShape | None = None) -> list[SeededFile]:
         """Put test content on the server's disk and into its catalogs; see `seed.seed_project` and `seed.put_file`."""
         return seed_project(self.world, project, shape or SeedShape())

@@ -118,6 +118,8 @@ class Sender:
         self._raw = raw
         self._method = method
         self.disturb: Disturbance | None = None
+        self.bytes_out = 0
+        """Of bodies, as handed to the connection."""
 
     async def send(self, answer: Response, headers: list[tuple[str, str]], *, keep_alive: bool) -> web.StreamResponse:
         """Send status, headers and body; an iterator body goes out chunked unless it has a Content-Length.
@@ -148,6 +150,8 @@ class Sender:
         self._head(response, answer, headers, keep_alive=keep_alive)
         await response.prepare(self._raw)
         await response.write_eof()
+        if isinstance(answer.body, bytes) and self._method != "HEAD":
+            self.bytes_out += len(answer.body)
         return response
 
     def _head(
@@ -168,6 +172,7 @@ class Sender:
         try:
             async for chunk in chunks if self.disturb is None else self.disturb.applied(chunks):
                 await response.write(chunk)
+                self.bytes_out += len(chunk)
             if self.disturb is not None:
                 await self._interrupt(self.disturb, is_chunked=response.chunked)
         finally:

@@ -6,6 +6,7 @@ Start here: `World(data_dir)` loads everything; change a record and call `save(r
 
 import re
 from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
 
 from xferengine.emulator.clock import Clock, SystemClock, sql_stamp
@@ -28,6 +29,7 @@ from xferengine.emulator.records import (
 )
 from xferengine.emulator.store import Store
 
+_SIZE = attrgetter("size")
 _EDITORS = ("owner", "member")
 _CACHED_CATALOGS = 200  # in memory at a time; the store has them all
 
@@ -299,7 +301,7 @@ class World:
         """Recount files and bytes from the catalog."""
         catalog = self.entries(resource)
         resource.file_count = len(catalog)
-        resource.file_size = sum(entry.size for entry in catalog.values())
+        resource.file_size = sum(map(_SIZE, catalog.values()))
         self.save(resource)
 
     # -- folders ------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from xferengine.xnat.typed import encode_typed, log_words
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that are repeated by the retry policy; nothing else is ever sent twice."""
-WHOLE_BYTES = 1 << 28
+"""Methods that are repeated by the retry policy; nothing else is, but after a 401."""
+WHOLE_BYTES = 1 << 27
 """Largest answer to a request that had a body: such an answer is held in memory."""
 
 _ANSWERS = frozenset(range(200, 600)) - {401}

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import AccessDenied, Disposition, NotFound, XferError
+from xferengine.errors import AccessDenied, Disposition, NotFound, Rejected, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.download_intake import Intake, Placed
-from xferengine.jobs.item_listing import list_item
+from xferengine.jobs.item_listing import Listed, list_item
 from xferengine.jobs.plan import SHOWN, FilesPlan, PlanItem, PlanTotals
 from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.resolve import Resolver, Wanted
 from xferengine.manifest import incoming, overview, transfers
-from xferengine.model.events import ItemChanged, ListingProgress
+from xferengine.model.events import ItemChanged, ListingProgress, Notice
 from xferengine.model.items import Level
 from xferengine.model.remote import RemotePath
 from xferengine.store.names import NameClaims
@@ -35,13 +35,23 @@ class DownloadPlanner:
         target: the folder.
         selection: which of what is found is wanted.
         with_project: the layout begins with the project.
+        asks_refresh: have the server compute digests it lacks, before anything is compared.
     """
 
-    def __init__(self, core: Core, target: Target, selection: RemoteSelection, *, with_project: bool) -> None:
+    def __init__(
+        self,
+        core: Core,
+        target: Target,
+        selection: RemoteSelection,
+        *,
+        with_project: bool,
+        asks_refresh: bool = False,
+    ) -> None:
         self._core = core
         self._target = target
         self._selection = selection
         self._with_project = with_project
+        self._asks_refresh = asks_refresh
         self._claims: dict[str, NameClaims] = {}
         self._run = 0
         self._listed = self._files = self._bytes = self._total = 0
@@ -109,6 +119,8 @@ class DownloadPlanner:
         item_id = await core.manifest.write(lambda con: transfers.add_item(con, wanted.item, self._run))
         try:
             listings = await list_item(core, wanted, self._selection)
+            if self._asks_refresh and _lacks_digests(listings) and await self._refresh(wanted):
+                listings = await list_item(core, wanted, self._selection)
             earlier = await core.manifest.read(lambda con: incoming.earlier(con, item_id))
             intake = Intake(self._target, self._claims_of(wanted), earlier, with_project=self._with_project)
             placed = await core.threads.run(intake.place, listings)
@@ -122,6 +134,18 @@ class DownloadPlanner:
             return
         await core.manifest.write(lambda con: self._write(con, item_id, placed))
         self._progress(placed)
+
+    async def _refresh(self, wanted: Wanted) -> bool:
+        """Ask for digests; say whether the server agreed."""
+        core = self._core
+        try:
+            async with core.lanes.commit.slot():
+                await core.client.files.refresh(wanted.item, "checksum")
+        except (AccessDenied, NotFound, Rejected) as error:
+            text = f"{_ref(wanted)}: the server does not compute missing digests for this account: {error.message}"
+            core.emit(Notice(level="warning", text=text))
+            return False
+        return True
 
     def _claims_of(self, wanted: Wanted) -> NameClaims:
         """Return the names taken in the item's folder: kept where a subject's or project's folder may be shared."""
@@ -147,6 +171,10 @@ class DownloadPlanner:
         self._core.emit(
             ListingProgress(items=self._listed, items_total=self._total, files=self._files, bytes=self._bytes)
         )
+
+
+def _lacks_digests(listings: Sequence[Listed]) -> bool:
+    return any(not file.digest for listed in listings for file in listed.wanted.files)
 
 
 def _ref(wanted: Wanted) -> str:

@@ -57,7 +57,13 @@ class DownloadVerb:
                     await self._serve(life, core, target)
 
     async def _plan(self, core: Core, target: Target) -> None:
-        planner = DownloadPlanner(core, target, self._selection, with_project=_spans_projects(self._remotes))
+        planner = DownloadPlanner(
+            core,
+            target,
+            self._selection,
+            with_project=_spans_projects(self._remotes),
+            asks_refresh=self._spec.ask_refresh,
+        )
         await planner.plan(self._remotes)
         await core.manifest.write(lambda con: overview.set_meta(con, "began", "1"))
         await recheck_stale(core)

@@ -78,6 +78,7 @@ class _Chase:
         self._resource = resource
         self._entry = entry
         self._seen: Seen | None = None
+        self._last_modified = ""
         self._is_addressable = all(is_sendable(segment) for segment in entry.path.split("/"))
         self._by_archive = not self._is_addressable
         self._hashing = owner.hashing
@@ -125,6 +126,7 @@ class _Chase:
         """
         while True:
             read = await self._read()
+            self._last_modified = read.last_modified or self._last_modified
             verdict = judge(self._entry, read.size, read.md5)
             if isinstance(verdict, IntegrityError) and await self._is_listed_anew():
                 self._seen = None
@@ -200,7 +202,7 @@ class _Chase:
             means=means,
             state=state,
             note=note,
-            last_modified=read.last_modified,
+            last_modified=self._last_modified,
             unit=self._unit,
         )
         await self._owner.deliveries.put([got])

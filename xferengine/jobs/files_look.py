@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from xferengine.errors import BadInput
 from xferengine.jobs.core import Core
+from xferengine.jobs.files_patience import persist
 from xferengine.kit.fanout import side_by_side
 from xferengine.kit.threads import run_blocking
 from xferengine.manifest import outgoing
@@ -15,6 +16,7 @@ from xferengine.manifest.outgoing import OutFile
 from xferengine.model.items import RemoteFile, ResourceRef
 from xferengine.store.compare import md5_of
 from xferengine.store.reader import SourceReader
+from xferengine.xnat.rowpages import read_listing
 
 PAGE = 2000
 """Rows of the manifest in one operation."""
@@ -36,13 +38,14 @@ class Look:
         self._reader = reader
         self._target = target_id
 
-    async def look(self, ref: ResourceRef, *, first: bool = False) -> None:
+    async def look(self, ref: ResourceRef, *, first: bool = False, is_patient: bool = False) -> None:
         """List the resource (one without an id is empty) and write what that means for each file.
 
         Local digests are computed where the listing has one and sizes are equal, once per file.
 
         Args:
             first: names that stand in each other's way are refused, too.
+            is_patient: the server may still be storing what is doubtful.
 
         Raises:
             NotFound, ProtocolViolation: the resource is gone, or the listing is about another.
@@ -50,19 +53,31 @@ class Look:
         Cancellation: what was noted stays; looking again begins anew.
         """
         manifest, target = self._core.manifest, self._target
-        await manifest.write(lambda con: outgoing.begin_listing(con, target))
-        listed: Sequence[RemoteFile] = ()
-        if ref.id:
-            async with self._core.lanes.listing.slot():
-                listed = (await self._core.client.files.list_resource(ref)).files
-        for start in range(0, len(listed), PAGE):
-            page = listed[start : start + PAGE]
-            await manifest.write(lambda con, page=page: outgoing.note_listed(con, target, page))
+        await persist(self._core, lambda: self._list(ref))
         if first:
             await manifest.write(lambda con: outgoing.refuse_folders(con, target))
         await self._digest()
-        await self._refuse_twins(listed)
-        await manifest.write(lambda con: outgoing.judge(con, target))
+        await self._refuse_twins(ref)
+        await manifest.write(lambda con: outgoing.judge(con, target, is_patient=is_patient))
+
+    async def _list(self, ref: ResourceRef) -> None:
+        """Note what the server lists, from the beginning."""
+        manifest, target = self._core.manifest, self._target
+        await manifest.write(lambda con: outgoing.begin_listing(con, target))
+
+        held: list[RemoteFile] = []
+
+        async def take(files: list[RemoteFile], least: int = 2 * PAGE) -> None:
+            held.extend(files)
+            if len(held) >= least:
+                page = held.copy()
+                held.clear()
+                await manifest.write(lambda con: outgoing.note_listed(con, target, page))
+
+        if ref.id:
+            async with self._core.lanes.listing.slot():
+                await read_listing(self._core.client.stream, ref, take)
+            await take([], least=1)
 
     async def _digest(self) -> None:
         last = 0
@@ -87,7 +102,7 @@ class Look:
     async def _digest_group(self, files: list[OutFile]) -> list[tuple[int, str, str]]:
         return await run_blocking(_digests, self._reader, files)
 
-    async def _refuse_twins(self, listed: Sequence[RemoteFile]) -> None:
+    async def _refuse_twins(self, ref: ResourceRef) -> None:
         """Where the disk had something under a new name, and it lists that name in other letters: are they one file?
 
         Overwriting would then destroy the other one, and its entry in the catalog would not show it.
@@ -97,14 +112,22 @@ class Look:
         if not found:
             return
         wanted = {_fold(file.path): file for file in found}
-        twins = {_fold(file.path): file.path for file in listed if _fold(file.path) in wanted}
+        twins: dict[str, str] = {}
+
+        async def take(files: list[RemoteFile]) -> None:
+            twins.update({_fold(file.path): file.path for file in files if _is_twin(file.path, wanted)})
+
+        async def look() -> None:
+            async with self._core.lanes.listing.slot():
+                await read_listing(self._core.client.stream, ref, take)
+
+        await persist(self._core, look)
         last = ""
         while names := await manifest.read(lambda con, after=last: outgoing.names_below(con, target, after, PAGE)):
             last = names[-1]
             twins |= {_fold(name): name for name in names if _is_twin(name, wanted)}
         for key, other in twins.items():
-            if other != wanted[key].path:
-                await manifest.write(lambda con, key=key, other=other: outgoing.refuse_twin(con, wanted[key], other))
+            await manifest.write(lambda con, key=key, other=other: outgoing.refuse_twin(con, wanted[key], other))
 
 
 def _is_twin(name: str, wanted: dict[str, OutFile]) -> bool:

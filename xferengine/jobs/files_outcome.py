@@ -90,7 +90,7 @@ def _state(tally: Tally, code: int) -> str:
     if code > 128 or code == outcome.BUDGET:
         return "interrupted"
     if code != outcome.OK:
-        return "incomplete" if tally.count(*_GOOD) else "failed"
+        return "incomplete" if tally.count(*_GOOD, "sent") else "failed"
     return "done-unverified" if tally.count("sized") else "done"
 
 

@@ -30,6 +30,10 @@ ROUNDS = 3
 _FILES_FACTOR = 16
 """A bundle of a resource may have so many times the files of an import: each bundle costs the server a whole catalog
 (FIL 4.3), each instance of an import its own work."""
+_SMALLEST_BYTES = 1 << 20
+"""Bundles of tiny files are not made smaller than this: it is nothing to a network."""
+_POLLS = 8
+"""How many times ``settle_s`` a server is given to show what became of a request whose answer is lost."""
 SHIELD_S = 10.0
 """How long a record of interrupted work may hold up a cancellation."""
 STATS_DUE = "stats_due"
@@ -134,11 +138,12 @@ class ResourceRun:
         # Of all, not of what is left: one writer has no tail to share, and small last bundles would only cost time.
         limits = self._sizer.bundle_limits(max(self._bytes, 1), max(self._files, 1), parallel=1)
         most = self._trouble.files_max(limits.files)
+        size = max(limits.bytes, min(_SMALLEST_BYTES, self._sizer.bound_bytes))
 
         def form(con: sqlite3.Connection) -> OutUnit | None:
             overview.set_meta(con, STATS_DUE, "1")
             return outgoing_units.form(
-                con, self._place.item_id, max_bytes=limits.bytes, max_files=most, alone_bytes=PLAIN_FROM_BYTES
+                con, self._place.item_id, max_bytes=size, max_files=most, alone_bytes=PLAIN_FROM_BYTES
             )
 
         return await core.manifest.write(form)
@@ -194,14 +199,16 @@ class ResourceRun:
         """Look until the files of a unit are there, or long enough: the server may still be working on it."""
         core, retry = self._core, self._core.settings.retry
         pause = retry.poll_s
-        until = core.clock.monotonic() + (0.0 if self._trouble.is_over else retry.settle_s * 8)
+        until = core.clock.monotonic() + (0.0 if self._trouble.is_over else retry.settle_s * _POLLS)
+        is_late = self._trouble.is_over
         while core.stop.is_feeding:
-            await self._look.look(ref)
+            await self._look.look(ref, is_patient=not is_late)
             open_files = await core.manifest.read(lambda con: outgoing_units.unsettled(con, unit))
-            if not open_files or core.clock.monotonic() >= until:
+            if not open_files or is_late:
                 return
             await core.clock.sleep(pause)
             pause = min(pause * 1.5, 20 * retry.poll_s)
+            is_late = core.clock.monotonic() >= until
 
     async def _refresh(self, ref: ResourceRef) -> None:
         """Let the server count anew; that it cannot is no failure: the files are there."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.errors import AccessDenied, Conflict, NotFound, RemoteError, SettingsError
+from xferengine.errors import AccessDenied, Conflict, NotFound, SettingsError
 from xferengine.jobs.core import Core
+from xferengine.jobs.files_patience import persist
 from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.resolve import Resolver
 from xferengine.model.items import ItemRef, Level, ResourceRef
 from xferengine.model.remote import RemotePath, parse_remote
-from xferengine.schedule.retry import Action
 from xferengine.xnat.resources import Child, ResourceMarks, is_safe_label
 
 _LEVELS = {"scans": Level.SCAN, "assessors": Level.ASSESSOR, "reconstructions": Level.RECONSTRUCTION}
@@ -141,17 +141,15 @@ async def ensure_resource(core: Core, ref: ResourceRef, marks: ResourceMarks | N
     if ref.id:
         return ref, False
     made = False
+
+    async def make() -> ResourceRef:
+        nonlocal made
+        async with core.lanes.commit.slot():
+            made = await core.client.resources.create(ref.item, ref.label, marks) or made
+        return await find_resource(core, ref.item, ref.label)
+
     async with core.keys.hold(f"parent:{'/'.join(ref.item.segments)}"):
-        for attempt in range(1, core.settings.retry.attempts + 1):
-            try:
-                async with core.lanes.commit.slot():
-                    made = await core.client.resources.create(ref.item, ref.label, marks)
-            except RemoteError as error:
-                decision = core.retry.decide(error, attempt)
-                if decision.action not in {Action.RETRY, Action.LOOK}:
-                    raise
-                await core.clock.sleep(decision.wait_s)
-            found = await find_resource(core, ref.item, ref.label)
-            if found.id:
-                return found, made
-    raise Conflict("the server does not list the resource after it was made")
+        found = await persist(core, make)
+    if not found.id:
+        raise Conflict("the server does not list the resource after it was made")
+    return found, made

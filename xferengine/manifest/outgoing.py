@@ -255,21 +255,26 @@ UPDATE entry SET
             ELSE 'DigestMismatch: the server lists another digest' END,
   state=CASE WHEN {_EQUAL} THEN CASE WHEN state IN ('walked','planned','present') THEN 'present' ELSE 'verified' END
              WHEN {_SAME_SIZE} THEN 'sized'
+             WHEN ?2 AND state='doubtful' THEN 'doubtful'
              WHEN size!={NOT_LISTED} THEN 'replace'
              WHEN state IN ('sent','doubtful','taken','replace') THEN 'replace'
              ELSE 'planned' END
-WHERE resource_id=? AND state NOT IN ('refused','failed','sending')
+WHERE resource_id=?1 AND state NOT IN ('refused','failed','sending')
 """
 
 
-def judge(con: sqlite3.Connection, target_id: int) -> None:
-    """Decide for every file what the last listing means for it; bytes that go a second time are counted."""
+def judge(con: sqlite3.Connection, target_id: int, *, is_patient: bool = False) -> None:
+    """Decide for every file what the last listing means for it; bytes that go a second time are counted.
+
+    Args:
+        is_patient: what is doubtful and not proven stays so: the server may still be storing it.
+    """
     again = con.execute(
-        "SELECT coalesce(sum(local_size),0) FROM entry WHERE resource_id=? AND state IN ('sent','doubtful','taken')"
+        f"SELECT coalesce(sum(local_size),0) FROM entry WHERE resource_id=? AND state IN ('sent','taken',?)"
         f" AND NOT ({_EQUAL}) AND NOT ({_SAME_SIZE})",
-        (target_id,),
+        (target_id, "sent" if is_patient else "doubtful"),
     ).fetchone()[0]
-    con.execute(_JUDGE, (target_id,))
+    con.execute(_JUDGE, (target_id, is_patient))
     _count_again(con, again)
 
 

@@ -54,7 +54,9 @@ class Evidence(msgspec.Struct, kw_only=True):
         if len(self.gram) != 3 or any(len(row) != 3 for row in self.gram) or len(self.moment) != 3:
             return False
         numbers = [*itertools.chain(*self.gram), *self.moment]
-        return 0 <= self.count < _SUM_MAX and all(math.isfinite(number) and 0 <= number < _SUM_MAX for number in numbers)
+        return 0 <= self.count < _SUM_MAX and all(
+            math.isfinite(number) and 0 <= number < _SUM_MAX for number in numbers
+        )
 
 
 class CostModel:

@@ -24,6 +24,7 @@ import msgspec
 from xferengine.schedule.choice import Choice, Need, Route
 from xferengine.schedule.connections import Connections
 from xferengine.schedule.costs import MB
+from xferengine.schedule.offers import Load, Offers
 from xferengine.schedule.prices import Measured, PriceMemory, Prices, Way
 from xferengine.schedule.trials import Trials
 from xferengine.settings.slices import PoolConfig
@@ -41,13 +42,6 @@ _OVERHEAD = 0.02
 _RISK = 0.1
 """Chance to break that a zip may have."""
 _SMALLEST_BYTES = 1 << 20
-
-
-_WAYS: dict[Way, tuple[Route, bool]] = {
-    Way.ZIP: (Route.ZIP, False),
-    Way.DEFLATED: (Route.ZIP, True),
-    Way.GET: (Route.GET, False),
-}
 
 
 class RouteModel:
@@ -69,11 +63,11 @@ class RouteModel:
         memory: PriceMemory | None = None,
     ) -> None:
         self._cfg = cfg
-        self._workers = workers
-        self._backlog = backlog
         self._memory = memory or PriceMemory()
         self._prices = Prices(self._memory)
         self._connections = Connections(cfg.connections_max, self._memory.ranges)
+        load = Load(workers=workers, backlog=backlog)
+        self._offers = Offers(self._prices, self._connections, load, ranges_from_bytes=cfg.ranges_from_bytes)
         self._trials = Trials(self._prices)
         self._probes_left = _PROBES
 
@@ -108,7 +102,7 @@ class RouteModel:
 
     def free_slots(self) -> int:
         """Return how many slots nobody wants now; 0 where that is not known."""
-        return max(self._slots() - self.others(), 0)
+        return max(self._offers.slots() - self.others(), 0)
 
     def singles_to_probe(self) -> int:
         """Return how many single requests are still to be made only because none were measured yet."""
@@ -120,8 +114,7 @@ class RouteModel:
 
     def others(self, siblings: int = 0) -> int:
         """Return how many other requests compete for slots, ``siblings`` of the same plan included."""
-        backlog = self._slots() if self._backlog is None else max(self._backlog(), 0)
-        return backlog + max(siblings, 0)
+        return self._offers.backlog() + max(siblings, 0)
 
     def choose(self, need: Need, *, others: int | None = None) -> Choice:
         """Choose the route of one resource; now and then one that is only to be learned about.
@@ -136,21 +129,21 @@ class RouteModel:
     def best(self, need: Need, *, others: int | None = None) -> Choice:
         """Choose the route expected to be fastest."""
         others = self.others() if others is None else others
-        singly = self._singly(need, others)
-        if need.files <= 1 or not self._is_zippable(need):
+        singly = self._offers.singly(need, others)
+        if need.files <= 1 or not self._offers.is_zippable(need):
             return singly
-        stored = self._zip(Way.ZIP, need)
+        stored = self._offers.zip(Way.ZIP, need)
         is_known = self._prices.is_trusted(Way.GET) and self._prices.is_trusted(Way.ZIP)
         doubt = 1.0 if is_known else _DOUBT
         best = singly if singly.predicted_s * doubt < stored.predicted_s else stored
-        if self._prices.shrinks() and self._prices.is_slow_link(self._slots()):
-            deflated = self._zip(Way.DEFLATED, need)
+        if self._prices.shrinks() and self._prices.is_slow_link(self._offers.slots()):
+            deflated = self._offers.zip(Way.DEFLATED, need)
             best = deflated if deflated.predicted_s < best.predicted_s else best
         return msgspec.structs.replace(best, why=_compare(stored, singly))
 
     def singly(self, need: Need, *, others: int | None = None) -> Choice:
         """Return the price of fetching it without a zip."""
-        return self._singly(need, self.others() if others is None else others)
+        return self._offers.singly(need, self.others() if others is None else others)
 
     def choose_group(self, parts: Sequence[Choice], whole: Need, *, others: int | None = None) -> Choice | None:
         """Weigh one zip for several resources against what was chosen for each.
@@ -165,16 +158,15 @@ class RouteModel:
             that is not wanted, or leave slots idle.
         """
         others = self.others() if others is None else others
-        if not self._is_zippable(whole) or whole.zip_bytes > self.unit_bytes(Route.ZIP):
+        if not self._offers.is_zippable(whole) or whole.zip_bytes > self.unit_bytes(Route.ZIP):
             return None
-        may_deflate = self._prices.shrinks() and self._prices.is_slow_link(self._slots())
+        may_deflate = self._prices.shrinks() and self._prices.is_slow_link(self._offers.slots())
         ways = (Way.ZIP, Way.DEFLATED) if may_deflate else (Way.ZIP,)
-        one = min((self._zip(way, whole) for way in ways), key=lambda choice: choice.predicted_s)
+        one = min((self._offers.zip(way, whole) for way in ways), key=lambda choice: choice.predicted_s)
         requests = sum(part.requests for part in parts)
-        apart_s = max(
-            self._share(sum(part.slot_s for part in parts), requests, others),
-            max((self._share(part.slot_s, part.requests, 0) for part in parts), default=0.0) if not others else 0.0,
-        )
+        apart_s = self._offers.share(sum(part.slot_s for part in parts), requests, others)
+        if not others:  # an idle lane waits for the longest of them
+            apart_s = max([apart_s, *(self._offers.share(part.slot_s, part.requests, 0) for part in parts)])
         if one.predicted_s > min(apart_s, max(_GOAL_S, 2 * self._prices.costs(Way.ZIP)[0])):
             return None
         return msgspec.structs.replace(one, why=f"one zip {one.predicted_s:.3g} s, {len(parts)} apart {apart_s:.3g} s")
@@ -182,13 +174,13 @@ class RouteModel:
     def reconsider(self, best: Choice, need: Need, *, others: int | None = None) -> Choice:
         """Count a choice, and return ``best``, or another route where that is worth a trial."""
         self._trials.on_choice()
-        if best.is_trial or need.files <= 1 or not self._is_zippable(need):
+        if best.is_trial or need.files <= 1 or not self._offers.is_zippable(need):
             return best
         others = self.others() if others is None else others
-        rivals = {Way.GET: self._singly(need, others), Way.ZIP: self._zip(Way.ZIP, need)}
-        is_worth_deflating = need.zip_bytes >= _SMALLEST_BYTES and self._prices.is_slow_link(self._slots())
+        rivals = {Way.GET: self._offers.singly(need, others), Way.ZIP: self._offers.zip(Way.ZIP, need)}
+        is_worth_deflating = need.zip_bytes >= _SMALLEST_BYTES and self._prices.is_slow_link(self._offers.slots())
         if best.route is Route.ZIP and is_worth_deflating:
-            rivals[Way.DEFLATED] = self._zip(Way.DEFLATED, need)
+            rivals[Way.DEFLATED] = self._offers.zip(Way.DEFLATED, need)
         for way, other in rivals.items():
             is_other = (other.route, other.deflate) != (best.route, best.deflate)
             if is_other and self._trials.is_due(way, other, best):
@@ -255,59 +247,15 @@ class RouteModel:
 
         Ask again in a long file. One while the lane is full anyway: more would only take the slots of other files.
         """
-        if size < self._cfg.ranges_from_bytes:
-            return 1
-        most = self._slots() if self._backlog is None else max(self._slots() - max(self._backlog(), 0), 1)
-        return min(self._connections.pick(size, latency_s=self._prices.latency_s), most)
+        return self._offers.connections_for(size)
 
     def observe_ranges(self, *, connections: int, bytes: int, seconds: float) -> None:  # noqa: A002  as above
         """Learn what so many connections moved together, in a whole file or any stretch of one."""
         if connections == 1:
             one = Measured(way=Way.GET, files=1, bytes=bytes, seconds=seconds, first_byte_s=0.0)
             self._prices.observe(one, ok=True)
-        is_crowded = self._backlog is not None and self._backlog() >= self._slots()
-        if not is_crowded:  # else it shows what the others left, not what so many connections bring
+        if not self._offers.is_crowded():  # else it shows what the others left, not what so many connections bring
             self._connections.observe(connections, moved_bytes=bytes, seconds=seconds)
-
-    def _slots(self) -> int:
-        return max(self._workers(), 1)
-
-    def _share(self, slot_s: float, requests: int, others: int) -> float:
-        """Return the seconds that slots of a request among others would take: slots nobody else wants count as won."""
-        slots = self._slots()
-        return slot_s * min(slots, 1 + others) / min(slots, max(requests, 1) + others)
-
-    def _is_zippable(self, need: Need) -> bool:
-        """A zip that is mostly big files would move over one connection what ranges move better, and not resumably."""
-        return need.zip_files > 0 and 2 * sum(need.big) <= need.zip_bytes
-
-    def _zip(self, way: Way, need: Need) -> Choice:
-        seconds = self._prices.zip_s(way, need.zip_bytes, need.zip_files, workers=self._slots())
-        route, deflate = _WAYS[way]
-        why = f"{way} of {need.zip_files} files {seconds:.3g} s"
-        return Choice(route=route, predicted_s=seconds, why=why, deflate=deflate, slot_s=seconds)
-
-    def _singly(self, need: Need, others: int) -> Choice:
-        big = need.big or ((need.largest,) if need.files == 1 and need.largest >= self.ranges_from_bytes else ())
-        small = max(need.files - len(big), 0)
-        slot_s = self._prices.get_s(max(need.bytes - sum(big), 0), small, workers=self._slots()) if small else 0.0
-        requests = small
-        for size in big:
-            connections = self.connections_for(size)
-            slot_s += connections * self._ranges_s(size, connections)
-            requests += connections
-        seconds = self._share(slot_s, requests, others)
-        route = Route.RANGES if big and not small else Route.GET
-        what = "one file" if need.files == 1 else f"{need.files} single files"
-        return Choice(
-            route=route, predicted_s=seconds, why=f"{what} {seconds:.3g} s", slot_s=slot_s, requests=max(requests, 1)
-        )
-
-    def _ranges_s(self, size: int, connections: int) -> float:
-        bps = self._connections.rate_bps(connections)
-        if bps:
-            return size / bps + (self._prices.latency_s or 0.0)
-        return self._prices.get_s(size / connections, 1, workers=self._slots())
 
 
 def _compare(stored: Choice, singly: Choice) -> str:

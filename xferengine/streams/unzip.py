@@ -87,7 +87,7 @@ class Unzip:
         self._read: Callable[[Unzip, Buffer], int] = Unzip._read_signed
         self._stage = _BEGIN
         self._offset = 0
-        self._start: int | None = None
+        self._start = -1  # of the directory
         self._end64: EndRecord | None = None
         self._end64_offset = 0
         self._passed_over = 0
@@ -178,9 +178,12 @@ class Unzip:
 
     def _read_signed(self, buffer: Buffer) -> int:
         """Read a record that its signature names; return its length, or 0 when more of it is needed."""
-        reader = self._stage.readers.get(bytes(buffer[:4]))
+        sign = bytes(buffer[:4])
+        reader = self._stage.readers.get(sign)
         if reader is None:
             raise ArchiveBroken(self._stage.otherwise)
+        if self._start < 0 and sign != zipread.LOCAL_SIGN:
+            self._start = self._offset
         layout, read = reader
         if len(buffer) < layout.size:
             return self._wait(layout.size)
@@ -232,20 +235,11 @@ class Unzip:
         length = zipread_directory.CENTRAL.size + sum(fields[10:13])
         if len(buffer) < length:
             return self._wait(length)
-        self._mark_start()
-        entry = zipread_directory.read_central(fields, bytes(buffer[:length]))
-        self._directory.cross_off(entry)
+        self._directory.cross_off(zipread_directory.read_central(fields, bytes(buffer[:length])))
         self._expect(_DIRECTORY)
         return length
 
-    def _mark_start(self) -> int:
-        """Return where the directory begins, which is here when there was nothing of it yet."""
-        if self._start is None:
-            self._start = self._offset
-        return self._start
-
     def _read_end64(self, fields: tuple, buffer: Buffer) -> int:
-        self._mark_start()
         self._end64, self._end64_offset = zipread_directory.read_end64(fields), self._offset
         self._expect(_END64)
         return zipread_directory.END64.size
@@ -259,9 +253,8 @@ class Unzip:
         length = zipread_directory.END.size + fields[7]
         if len(buffer) < length:
             return self._wait(length)
-        start = self._mark_start()
         end = self._end64_offset if self._end64 else self._offset
-        seen = EndRecord(self._directory.listed, end - start, start)
+        seen = EndRecord(self._directory.listed, end - self._start, self._start)
         said = zipread_directory.read_end(fields, bytes(buffer[zipread_directory.END.size : length]), self._end64)
         self._directory.check_end(said, seen)
         self._summary = self._directory.summary(self._offset + length)

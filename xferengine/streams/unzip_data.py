@@ -27,7 +27,8 @@ _OUT_BYTES = 256 << 10
 class MemberSink(Protocol):
     """Takes one member; after ``done`` or ``broken`` nothing more is called.
 
-    What a sink raises passes through ``feed`` and ends the reading of the archive.
+    What a sink raises passes through ``feed`` and ends the reading of the archive: right for a full disk. A sink that
+    only gives its own member up takes the rest of it in silence.
     """
 
     def write(self, data: bytes | memoryview) -> None:
@@ -60,13 +61,13 @@ class MemberData:
     ) -> None:
         self.member = member
         self._sink = sink
-        self._most = most
+        self._most = most if member.size is None else member.size
         self._pass_over = pass_over
         self.crc = self.size = self.packed_size = 0
         self.error: XferError | None = None
         self.is_over = False
         if most is not None and member.size is not None and member.size > most:
-            self.fail(SizeMismatch(f"the archive declares {member.size} bytes for a file of {most}"))
+            self.fail(SizeMismatch(f"a member of {member.size} bytes is announced where {most} were listed"))
 
     def push(self, data: memoryview) -> int:
         """Take data of the archive and return how many bytes belonged to this member."""
@@ -196,7 +197,7 @@ class DeflatedData(MemberData):
         self.size += len(out)
         self.crc = crc32(out, self.crc)
         if self._most is not None and self.size > self._most:
-            self.fail(SizeMismatch(f"the archive holds more than the {self._most} bytes of a file"))
+            self.fail(SizeMismatch(f"a member holds more than the {self._most} bytes it should have"))
         if self._sink is None:
             self._pass_over(len(out))
         else:

@@ -145,6 +145,30 @@ class Files:
             Request(method="GET", segments=(*holder.segments, "files"), query=tuple(query), kind=Kind.FETCH)
         )
 
+    async def refresh(self, holder: ItemRef | ResourceRef, *operations: str) -> None:
+        """Have the server go over the catalogs of a resource, or of all resources below an item; can be repeated.
+
+        Args:
+            operations: of ``append``, ``checksum``, ``delete``, ``populateStats``; none would mean all.
+
+        Raises:
+            AccessDenied: this account may not edit the item.
+            RemoteError: as ``faults.judge``. A 200 can also mean that nothing was done (a lock that was not had).
+
+        Source: POST /data/services/refresh/catalog, FIL 4.2.
+        """
+        if not operations:
+            raise ValueError("no operation would mean all of them")
+        uri = "/archive/" + "/".join(holder.segments[1:])
+        await self._call(
+            Request(
+                method="POST",
+                segments=("data", "services", "refresh", "catalog"),
+                query=(("resource", uri), ("options", ",".join(operations))),
+                kind=Kind.FETCH,
+            )
+        )
+
     def open_file_zip(self, ref: ResourceRef, path: str) -> AbstractAsyncContextManager[Stream]:
         """Open a zip of one file, which holds it under its base name: another way to the same bytes (FIL 2.1).
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp import ClientResponse
 from yarl import URL
 
 from xferengine._version import VERSION
@@ -140,19 +142,18 @@ class HttpTransport:
         clock = RequestClock(self._timeouts, request.kind)
         self.requests += 1
         with self.watch.over(clock):
-            async with AsyncExitStack() as stack:
-                yield await self._open(request, url, headers, (clock, stack))
+            async with await self._open(request, url, headers, clock) as response:
+                offered = _login_id(response.headers.getall("Set-Cookie", []))
+                offered = offered if offered != self.cookie else ""
+                yield IncomingStream(response, request, clock, offered, count=self._count_in)
         if clock.scope.cancelled_caught:
             raise late(request, clock)
 
-    async def _open(
-        self, request: Request, url: URL, headers: dict[str, str], life: tuple[RequestClock, AsyncExitStack]
-    ) -> IncomingStream:
-        clock, stack = life
+    async def _open(self, request: Request, url: URL, headers: dict[str, str], clock: RequestClock) -> ClientResponse:
         token = _ATTEMPT.set((request, clock))
         try:
-            response = await stack.enter_async_context(
-                self._session.request(request.method, url, headers=headers, allow_redirects=False, proxy=self._proxy)
+            response = await self._session.request(
+                request.method, url, headers=headers, allow_redirects=False, proxy=self._proxy
             )
         except (aiohttp.ClientError, OSError) as error:
             raise broken(error, request, clock) from error
@@ -160,9 +161,9 @@ class HttpTransport:
             _ATTEMPT.reset(token)
         clock.enter(Phase.RECEIVE)
         clock.enter(Phase.CONSUME)
-        logger.debug("%s %s -> %d", request.method, redact(request.segments), response.status)
-        offered = _login_id(response.headers.getall("Set-Cookie", []))
-        return IncomingStream(response, request, clock, offered if offered != self.cookie else "", count=self._count_in)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s %s -> %d", request.method, redact(request.segments), response.status)
+        return response
 
     def _count_in(self, count: int) -> None:
         self.bytes_in += count
@@ -195,7 +196,9 @@ class HttpTransport:
             query = "&".join(f"{quote(k, safe='')}={quote(v, safe='/')}" for k, v in request.query)
         except UnicodeEncodeError as error:
             raise ProtocolViolation("a value cannot be carried in a URL") from error
-        return URL(self._base + quote_path(request.segments) + (f"?{query}" if query else ""), encoded=True)
+        # Files by the thousand share all but their last segment, and quoting costs as much as a header does.
+        path = _quoted(request.segments[:-1]) + quote_path(request.segments[-1:])
+        return URL(self._base + path + (f"?{query}" if query else ""), encoded=True)
 
     def _headers(self, request: Request, authorization: str, cookie: str) -> dict[str, str]:
         headers = {"Accept": "*/*", "User-Agent": f"xferengine/{VERSION}", **dict(request.headers)}
@@ -211,7 +214,7 @@ class HttpTransport:
             headers["Cookie"] = f"{COOKIE}={cookie}"
         return headers
 
-    async def _read(self, response: aiohttp.ClientResponse, request: Request, clock: RequestClock) -> bytes:
+    async def _read(self, response: ClientResponse, request: Request, clock: RequestClock) -> bytes:
         parts: list[bytes] = []
         total = 0
         try:
@@ -230,7 +233,10 @@ class HttpTransport:
         return b"".join(parts)
 
 
-def _plain(response: aiohttp.ClientResponse) -> dict[str, str]:
+_quoted = lru_cache(1024)(quote_path)
+
+
+def _plain(response: ClientResponse) -> dict[str, str]:
     """Return the headers by lower-case name, without the cookies."""
     return {name.lower(): value for name, value in response.headers.items() if name.lower() != "set-cookie"}
 
@@ -240,7 +246,7 @@ class IncomingStream:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        response: ClientResponse,
         request: Request,
         clock: RequestClock,
         offered_id: str,
@@ -289,9 +295,11 @@ class IncomingStream:
     async def read(self, limit_bytes: int) -> bytes:
         """Return the rest of the body; see ``transport.Stream``."""
         parts: list[bytes] = []
+        total = 0
         async for chunk in self:
             parts.append(chunk)
-            if sum(map(len, parts)) > limit_bytes:
+            total += len(chunk)
+            if total > limit_bytes:
                 raise ProtocolViolation(f"an answer is larger than {limit_bytes} bytes")
         return b"".join(parts)
 

@@ -34,6 +34,14 @@ _QUOTED = re.compile(r"'([^']{1,200})'")
 _ID = re.compile(r"[A-Za-z0-9._!~-]{1,200}\Z")
 
 
+VANISHED_MAX = 2
+"""How often a login that was taken may be gone when it is looked at."""
+
+
+class _Vanished(LoginExpired):
+    """The server took the credentials and does not know the login any more."""
+
+
 class Login:
     """The login of one transport.
 
@@ -62,13 +70,22 @@ class Login:
             if self.generation != seen:
                 return
             try:
-                await self._obtain()
+                await self._obtain_lasting()
             except (LoginExpired, AccessDenied) as error:
                 self._refused = (_why(error), error.status)
                 raise LoginRefused(self._refused[0], status=error.status) from error
             except NotFound as error:
                 raise NotFound("no XNAT answers at this URL (404): is its path right?", status=404) from error
             self.generation += 1
+
+    async def _obtain_lasting(self) -> None:
+        """Log in; a login that was taken and is gone a moment later is no wrong password and is asked for again."""
+        for _ in range(VANISHED_MAX):
+            try:
+                return await self._obtain()
+            except _Vanished:
+                continue
+        await self._obtain()
 
     async def _obtain(self) -> None:
         user = self._credentials.user
@@ -79,7 +96,10 @@ class Login:
         judge(_SESSION, answer)
         # The old login's cookie stays in use until this one is known to be good: requests under way carry it.
         login_id = answer.offered_id or _body_id(answer)
-        self.user = await self._who(login_id) or user
+        try:
+            self.user = await self._who(login_id) or user
+        except LoginExpired as error:
+            raise _Vanished(error.message, status=error.status) from error
         self._transport.cookie = login_id
 
     async def _who(self, login_id: str) -> str:

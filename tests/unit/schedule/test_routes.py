@@ -139,7 +139,8 @@ def test_another_route_is_tried_seldom_and_only_if_it_can_be_afforded() -> None:
 
 def test_routes_of_nearly_the_same_price_share_the_work() -> None:
     model = model_of()
-    teach_zips(model, start_s=0.1, per_mb=0.05, per_file=0.019)
+    for _ in range(20):
+        model.observe(Route.ZIP, files=100, bytes=20 * MB, seconds=3.0, first_byte_s=0.1, ok=True)
     teach_gets(model, start_s=0.02, per_mb=0.05)
     routes = [model.choose(need(100, 200_000)).route for _ in range(100)]
     assert 20 <= routes.count(Route.GET) <= 80

@@ -299,3 +299,23 @@ def test_a_local_zip64_field_with_one_size_only() -> None:
     assert read(make_zip([entry])).files == {"a.dcm": b"data"}
     entry = Entry(in_local={"packed": 0xFFFFFFFF, "size": 0xFFFFFFFF}, extra=zip64_field(4))
     assert "too short" in str(read(local_part(entry)).error)
+
+
+def test_more_than_was_declared_never_reaches_the_sink() -> None:
+    outcome = read(make_zip([Entry(name=b"bad", data=bytes(3_000_000), method=8, in_local={"size": 9})]))
+    assert outcome.states == [("bad", "broken")]
+    assert len(outcome.sinks[0].data) <= 9
+
+
+def test_no_error_names_a_member() -> None:
+    """Names hold labels of people."""
+    name = b"Doe_John/scans/1"
+    for entry in (
+        Entry(name=name, in_local={"crc": 1}),
+        Entry(name=name, flags=1),
+        Entry(name=name, in_central={"crc": 1}),
+    ):
+        outcome = read(make_zip([entry]))
+        errors = [outcome.error, *(sink.error for sink in outcome.sinks)]
+        assert any(errors)
+        assert "Doe" not in str(errors)

@@ -13,7 +13,6 @@ from xferengine.xnat.faults import SessionLocked
 from xferengine.xnat.imports import Imports, ImportTarget
 from xferengine.xnat.paths import RowRef
 from xferengine.xnat.projects import Projects
-from xferengine.xnat.resources import Resources
 from xferengine.xnat.site import Site
 from xferengine.xnat.transport import BytesBody, Kind
 
@@ -195,39 +194,6 @@ class TestProjects:
 
     async def test_ids(self, scripted) -> None:
         assert await Projects(scripted(table({"ID": "A"}, {"id": "B"}, {}))).list_ids() == ["A", "B"]
-
-
-class TestResources:
-    async def test_create_is_content_with_one_that_exists(self, scripted) -> None:
-        await Resources(scripted((409, "<h3>Specified resource already exists.</h3>", "text/html"))).create("E", "R")
-        with pytest.raises(AccessDenied):
-            await Resources(scripted((403, ""))).create("E", "R")
-
-    @pytest.mark.parametrize(
-        ("answer", "names"),
-        [((200, "", "text/plain"), []), ((200, '{"duplicates":["a/b", "c"]}', "text/html"), ["a/b", "c"]),
-         ((200, '{"other":1}', "text/html"), []), ((200, '{"duplicates":null}', "text/html"), [])],
-    )  # fmt: skip
-    async def test_what_was_not_stored(self, scripted, answer, names: list[str]) -> None:
-        call = scripted(answer)
-        assert await Resources(call).upload_zip("E", "R", ZIP, overwrite=True) == names
-        assert ("extract", "true") in call.requests[0].query
-        assert ("overwrite", "true") in call.requests[0].query
-
-    async def test_an_upload_answered_with_a_login_page_or_broken_json(self, scripted) -> None:
-        with pytest.raises(LoginExpired):
-            await Resources(scripted((200, "<html>", "text/html"))).upload_zip("E", "R", ZIP, overwrite=False)
-        with pytest.raises(ProtocolViolation):
-            await Resources(scripted((200, '{"dupl', "text/html"))).upload_zip("E", "R", ZIP, overwrite=False)
-
-    async def test_files_are_named_by_their_path_and_belong_to_the_item(self, scripted) -> None:
-        rows = table({"Name": "b", "Size": "1", "URI": "/data/experiments/E/resources/7/files/a/b c"})
-        (entry,) = await Resources(scripted(rows)).list_files("E", "R")
-        assert (entry.name, entry.size) == ("a/b c", 1)
-        with pytest.raises(ProtocolViolation):
-            await Resources(scripted(table({"Name": "b", "URI": "/data/projects/P/resources/1/files/b"}))).list_files(
-                "E", "R"
-            )
 
 
 class TestSite:

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=SectionedCommand, short_help="Call any endpoint of the server.")
 @click.argument(
-    "method", type=click.Choice(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"], case_sensitive=False)
+    "method",
+    type=click.Choice(["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"], case_sensitive=False),
+    metavar="METHOD",
 )
 @click.argument("path")
 @click.option(
@@ -69,10 +71,10 @@ def api(
 
     PATH is /data/..., /xapi/... or a full URL of the same server, with its query. Escapes that are there (%20) stay;
     blanks and non-ASCII are escaped. GET, HEAD and OPTIONS are repeated when the server has temporary trouble; nothing
-    else is ever sent twice. Redirects are shown, not followed.
+    else is sent twice, unless the login had ended (401: not done). Redirects are shown, not followed.
 
     A body is sent with its length. Standard input beyond 32 MiB goes without one and once, which XNAT takes for
-    application/zip only.
+    application/zip only. The answer to a request with a body is held in memory, up to 128 MiB.
 
     \b
     Exit codes: 0 the server did it; 3 it refuses the request (400, 409, a redirect ...);
@@ -81,7 +83,6 @@ def api(
     """
     from xferengine.jobs.api_request import ApiRequest, parse_header
 
-    settings = request.settings(request.gather())
     pairs = tuple(parse_header(header) for header in headers)
     named = content_type or next((value for name, value in pairs if name == "Content-Type"), "")
     others = tuple(pair for pair in pairs if pair[0] != "Content-Type")
@@ -92,6 +93,7 @@ def api(
         body=_body(data, named) if data is not None else None,
         keeps_error_body=fail_body,
     )
+    settings = request.settings(request.gather())
     shown = include_headers or method.upper() == "HEAD"
     return _Run(request.terminal, settings, asked, output=output, force=force, shows_head=shown).go()
 
