@@ -292,6 +292,6 @@ class TestBodies:
             url = f"{site.site.url}/data/experiments/XNAT_E00001/assessors/XNAT_E00002"
             assert (answer.status, answer.text, answer.headers["Location"]) == (200, url, url)
             (row,) = (await site.ask("GET", f"{SESSION}/assessors?format=json")).rows
-            assert (row["label"], row["xsiType"], row["date"]) == ("A1", "xnat:qCAssessmentData", "2024-01-31")
+            assert (row["label"], row["xsiType"], row["date"]) == ("A1", "xnat:qcAssessmentData", "2024-01-31")
             assert (await site.ask("POST", f"{SESSION}/assessors", document, headers=XML)).status == 409
             assert (await site.ask("POST", f"{SESSION}/assessors")).status == 417

@@ -15,7 +15,12 @@ _CONTROL = words(
 )
 _OWN_COLUMNS = words("ID label project xsiType insert_date insert_user last_modified URI date time UID")
 _XML_TYPES = ("text/xml", "application/xml")
-_ROOT_TYPES = {"Project": "xnat:projectData", "Subject": "xnat:subjectData"}
+_ROOT_TYPES = {
+    "Project": "xnat:projectData",
+    "Subject": "xnat:subjectData",
+    "QCAssessment": "xnat:qcAssessmentData",
+    "QCManualAssessment": "xnat:qcManualAssessorData",
+}
 _MAX_XML_BYTES = 16 << 20
 
 

@@ -12,6 +12,9 @@ SCAN_KINDS = (
 )  # fmt: skip
 """Modalities with a scan type `xnat:KINDScanData`."""
 
+ASSESSOR_KINDS = ("qcAssessment", "qcManualAssessor")
+"""Assessors with a type `xnat:KINDData`; a client cannot list a site that has one of an unknown type (peers 3.1)."""
+
 _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <xs:schema xmlns:xnat="http://nrg.wustl.edu/xnat" xmlns:xs="http://www.w3.org/2001/XMLSchema" \
 targetNamespace="http://nrg.wustl.edu/xnat" elementFormDefault="qualified" attributeFormDefault="unqualified">
@@ -68,6 +71,7 @@ def _image_types() -> list[str]:
         _type("imageScanData", elements=scan, attributes=("ID", "type", "UID")),
         *(_type(f"{kind}SessionData", base="imageSessionData") for kind in SESSION_KINDS),
         *(_type(f"{kind}ScanData", base="imageScanData") for kind in dict.fromkeys(SCAN_KINDS)),
+        *(_type(f"{kind}Data", base="imageAssessorData") for kind in ASSESSOR_KINDS),
     ]
 
 

@@ -21,7 +21,7 @@ from xferengine.manifest import transfers
 from xferengine.manifest.transfers import EntryRow, ItemRow, ResourceRow
 from xferengine.model.events import AttemptFailed, ItemChanged, Notice, UnitDone, UnitStarted
 from xferengine.model.items import ItemRef, Level, ResourceRef
-from xferengine.schedule.grouping import ResourceNeed, Scope, UnitPlan, plan_units
+from xferengine.schedule.grouping import ResourceNeed, Scope, UnitPlan, plan_wave
 from xferengine.schedule.retry import Action
 from xferengine.schedule.routes import Route, RouteModel
 from xferengine.store.target import Target
@@ -136,7 +136,7 @@ class ItemMover:
             if not self._todo or not core.stop.is_feeding:
                 break
             self._zip_errors.clear()
-            await self._run_units(plan_units(self._needs(), self._desk.model))
+            await self._run_waves()
             if self._todo and self._zip_errors:
                 await self._pause(number)
         if self._todo and core.stop.is_feeding:
@@ -174,10 +174,29 @@ class ItemMover:
             )
         return needs
 
-    async def _run_units(self, plans: Sequence[UnitPlan]) -> None:
+    async def _run_waves(self) -> None:
+        """Plan a few units at a time: what they teach about the server decides how the rest comes."""
+        lane, rest = self._core.lanes.bulk, self._needs()
+        running = 0
+        has_ended = anyio.Event()
+
+        async def run(plan: UnitPlan) -> None:
+            nonlocal running
+            await self._run_unit(plan)
+            running -= 1
+            has_ended.set()
+
         async with anyio.create_task_group() as tg:
-            for plan in plans:
-                tg.start_soon(self._run_unit, plan)
+            while rest and self._core.stop.is_feeding:
+                slots = lane.statistics().limit
+                wave = plan_wave(rest, self._desk.model, most=2 * slots)
+                rest = wave.rest
+                running += len(wave.units)
+                for plan in wave.units:
+                    tg.start_soon(run, plan)
+                while rest and running >= slots:
+                    has_ended = anyio.Event()
+                    await has_ended.wait()
 
     async def _run_unit(self, plan: UnitPlan) -> None:
         if plan.scope is Scope.FILE:
@@ -202,7 +221,8 @@ class ItemMover:
         unit = next(self._desk.unit_ids)
         logger.info(
             "unit %d: %s %s, %d files, %d bytes, %.3f s expected: %s",
-            unit, plan.route, plan.scope, plan.files, plan.bytes, plan.predicted_s, plan.why,
+            unit, plan.route, plan.scope, plan.files, plan.bytes, plan.predicted_s,
+            f"{plan.why} (a trial)" if plan.is_trial else plan.why,
         )  # fmt: skip
         self._core.emit(
             UnitStarted(

@@ -99,10 +99,7 @@ class Walk:
         """
         found = _walk(self._spec.paths)
         while batch := await run_blocking(_take, found):
-            files = [file for file in batch if isinstance(file, OutFile) and self._takes(file)]
-            refused = [(r.local, r.note) for r in batch if isinstance(r, Refused)]
-            refused += [(file.source.path, note) for file in files if (note := refusal(file.path))]
-            files = [file for file in files if not refusal(file.path)]
+            files, refused = self._sort(batch)
 
             def write(
                 con: sqlite3.Connection, files: list[OutFile] = files, refused: list[tuple[str, str]] = refused
@@ -116,6 +113,18 @@ class Walk:
             self._emit(ListingProgress(items=0, items_total=1, files=self._files, bytes=self._bytes))
         await self._settle_clashes(target_id, run)
         await self._manifest.write(lambda con: outgoing.forget_unseen(con, target_id, run))
+
+    def _sort(self, batch: list[OutFile | Refused]) -> tuple[list[OutFile], list[tuple[str, str]]]:
+        """Return what is to be sent, and (local path, note) of what is not."""
+        files: list[OutFile] = []
+        refused: list[tuple[str, str]] = []
+        for found in batch:
+            if isinstance(found, Refused):
+                refused.append((found.local, found.note))
+            elif self._takes(found):
+                note = refusal(found.path)
+                refused.append((found.source.path, note)) if note else files.append(found)
+        return files, refused
 
     def _takes(self, file: OutFile) -> bool:
         return self._selection.takes_file(RemoteFile(path=file.path, size=file.source.size, digest=""))

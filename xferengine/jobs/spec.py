@@ -237,3 +237,5 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """Every session when there are at most 10,000; the CSV and JSON files hold all."""
     items: tuple[ItemReport, ...] = ()
     """The same for verbs that move or compare files of resources."""
+    counts: dict[str, int] = {}
+    """Of ``verify``: files by what comparing them said, in words."""

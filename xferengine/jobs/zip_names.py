@@ -39,7 +39,7 @@ class MemberNames:
         rest = name.partition("/")[2]
         found = self._by_name.get(rest)
         if found is None and rest.startswith("assessors/"):
-            # by label or by accession id (FIL 2.1 does not say): the rest of the name is enough where it is the only one
+            # by label or by accession id (FIL 2.1 does not say): the rest of the name is enough where it is unique
             found = self._by_name.get(f"assessors//{rest.split('/', 2)[-1]}")
         if found is None and self._by_tail:
             found = self._by_tail.get(rest.partition("/files/")[2])

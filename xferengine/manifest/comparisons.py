@@ -82,6 +82,8 @@ class ToHash(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     item_id: int
+    ref: str
+    """Id of the item."""
     path: str
     size: int
     mtime_ns: int
@@ -208,13 +210,19 @@ def mark_sides(con: sqlite3.Connection, run: int, low: int) -> None:
         )
 
 
-def mark_doubles(con: sqlite3.Connection, side: Side, run: int) -> None:
-    """Of several files of a server that have one local name, only the first can lie there."""
-    note = "NameClash: a folder cannot hold it beside another file of the server: same name"
+def mark_doubles(con: sqlite3.Connection, side: Side, run: int, item_id: int, earlier: Sequence[int]) -> None:
+    """Of several files of a server that have one local name, only the first can lie there.
+
+    Args:
+        item_id: whose files are looked at.
+        earlier: items that come first.
+    """
+    marks = ",".join("?" * len(earlier))
     con.execute(
-        f"UPDATE pair SET state='unusable', note=? WHERE seen_{side}=? AND EXISTS (SELECT 1 FROM pair AS first"
-        f" WHERE first.key=pair.key AND first.seen_{side}=? AND first.item_id<pair.item_id)",
-        (note, run, run),
+        "UPDATE pair SET state='unusable', note='NameClash: a folder cannot hold it beside another file of the server:"
+        f" same name' WHERE item_id=? AND seen_{side}=? AND EXISTS (SELECT 1 FROM pair AS first"
+        f" WHERE first.key=pair.key AND first.seen_{side}=? AND first.item_id IN ({marks}))",
+        (item_id, run, run, *earlier),
     )
 
 
@@ -247,13 +255,21 @@ def compare(con: sqlite3.Connection, run: int, low: int, *, hashes: Side | None)
 def to_hash(con: sqlite3.Connection, side: Side, after: tuple[int, int], limit: int) -> list[ToHash]:
     """Return local files to be read, in the order of items, behind ``after`` = (item, row)."""
     rows = con.execute(
-        f"SELECT id, item_id, key, local, size_{side}, mtime_ns, inode, digest_{OTHER[side]} FROM pair"
-        " WHERE state='pending' AND (item_id, id)>(?,?) ORDER BY item_id, id LIMIT ?",
+        f"SELECT pair.id, item_id, pair.key, local, size_{side}, mtime_ns, inode, digest_{OTHER[side]}, accession,"
+        " subject_id, project FROM pair JOIN item ON item.id=item_id WHERE pair.state='pending'"
+        " AND (item_id, pair.id)>(?,?) ORDER BY item_id, pair.id LIMIT ?",
         (*after, limit),
     )
     return [
         ToHash(
-            id=row[0], item_id=row[1], path=row[3] or row[2], size=row[4], mtime_ns=row[5], inode=row[6], digest=row[7]
+            id=row[0],
+            item_id=row[1],
+            ref=row[8] or row[9] or row[10],
+            path=row[3] or row[2],
+            size=row[4],
+            mtime_ns=row[5],
+            inode=row[6],
+            digest=row[7],
         )
         for row in rows
     ]
@@ -330,3 +346,11 @@ def present_only(con: sqlite3.Connection, side: Side, after: int, limit: int) ->
 def set_notes(con: sqlite3.Connection, notes: Sequence[tuple[int, str, str]]) -> None:
     """Write (row, state, note)."""
     con.executemany("UPDATE pair SET state=?2, note=?3 WHERE id=?1", notes)
+
+
+def forget_items(con: sqlite3.Connection, run: int) -> None:
+    """Drop items that this run did not find any more, with their files."""
+    gone = "SELECT id FROM item WHERE seen_run<?"
+    for table in ("pair", "resource"):
+        con.execute(f"DELETE FROM {table} WHERE item_id IN ({gone})", (run,))
+    con.execute("DELETE FROM item WHERE seen_run<?", (run,))

@@ -134,3 +134,5 @@ class Settings(Slice, frozen=True):
     pool: PoolConfig = PoolConfig()
     scan_workers: int = 0
     """Worker processes of a scan; 0 means one per core, at most 4."""
+    other: Settings | None = None
+    """Of the other server, where a job has two."""

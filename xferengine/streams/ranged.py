@@ -19,7 +19,8 @@ from collections.abc import Callable
 import anyio
 
 from xferengine.errors import IntegrityError, ProtocolViolation, RemoteChanged, XferError
-from xferengine.streams.ranged_crew import Crew, Version
+from xferengine.streams.ranged_ask import Version
+from xferengine.streams.ranged_crew import Crew
 from xferengine.streams.ranged_ledger import Ledger
 from xferengine.streams.ranged_receive import Pace
 from xferengine.streams.ranged_saver import NOTHING, Saver
@@ -38,8 +39,8 @@ __all__ = ["FetchKit", "Fetched", "OpenPart", "Opened", "PartSink", "Progress", 
 
 logger = logging.getLogger(__name__)
 
-VERSIONS = 3
-"""How often one fetch begins with another version of a file before that is too much."""
+RESTARTS = 3
+"""How often one fetch begins again before another change of the file is too much."""
 _KEEP_S = 10.0
 """How long a fetch that is given up may take to keep its progress."""
 
@@ -79,34 +80,17 @@ async def fetch(
     pace = Pace(kit)
     version = await _begin(open_part, sink, size, resume, kit)
     pace.origin_bytes = version.ledger.bytes_written
-    changes = 0
+    restarts = 0
     while True:
         if not version.facts.is_known and sink.size_now:
             await kit.threads.run(sink.truncate, 0)
         crew = Crew(version, connections, pace, kit)
-        could_range = version.facts.can_range
-        try:
-            await crew.run()
+        again = await _attempt(crew, version.facts, pace, kit, is_last=restarts >= RESTARTS)
+        if again is None:
             break
-        except RangesIgnored as error:
-            await _give_up(crew.saver, pace)
-            if not could_range:
-                raise ProtocolViolation("the server sends parts of a file where the whole was asked for") from error
-            facts = Facts(can_range=False, ranges_ignored=True)
-        except RemoteChanged:
-            await _give_up(crew.saver, pace)
-            changes += 1
-            if changes >= VERSIONS:
-                raise
-            facts = Facts(can_range=could_range, ranges_ignored=version.facts.ranges_ignored)
-        except IntegrityError:
-            await _give_up(crew.saver, pace)
-            raise
-        except BaseException:
-            await _keep(crew.saver, pace)
-            raise
+        restarts += 1
         logger.info("a file is fetched from its first byte again")
-        version = Version(open_part=open_part, sink=sink, ledger=Ledger(-1), facts=facts, listed=size)
+        version = Version(open_part=open_part, sink=sink, ledger=Ledger(-1), facts=again, listed=size)
     pace.settle(version.ledger.size)
     if sink.size_now > version.ledger.size:
         await kit.threads.run(sink.truncate, version.ledger.size)
@@ -120,9 +104,33 @@ async def fetch(
     )
 
 
-async def _begin(
-    open_part: OpenPart, sink: PartSink, size: int, resume: Progress | None, kit: FetchKit
-) -> Version:
+async def _attempt(crew: Crew, facts: Facts, pace: Pace, kit: FetchKit, *, is_last: bool) -> Facts | None:
+    """Fetch a version; return what to begin the next one with, or None when this one is complete."""
+    could_range = facts.can_range
+    try:
+        await crew.run()
+        if kit.sync:
+            await crew.asker.look_again()
+    except RangesIgnored as error:
+        await _give_up(crew.saver, pace)
+        if not could_range:
+            raise ProtocolViolation("the server sends parts of a file where the whole was asked for") from error
+        return Facts(can_range=False, ranges_ignored=True)
+    except RemoteChanged:
+        await _give_up(crew.saver, pace)
+        if is_last:
+            raise
+        return Facts(can_range=could_range, ranges_ignored=facts.ranges_ignored)
+    except IntegrityError:
+        await _give_up(crew.saver, pace)
+        raise
+    except BaseException:
+        await _keep(crew.saver, pace)
+        raise
+    return None
+
+
+async def _begin(open_part: OpenPart, sink: PartSink, size: int, resume: Progress | None, kit: FetchKit) -> Version:
     """Return what an earlier run left, where that can be continued; else a version nobody has seen."""
     facts, ledger = Facts(), Ledger(-1)
     if resume is not None and resume.done:

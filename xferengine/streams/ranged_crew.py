@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 import anyio.abc
-import msgspec
 
-from xferengine.errors import Disposition, ReadInterrupted, RemoteError, Throttled
-from xferengine.streams.ranged_head import Head, check_same, read_head
+from xferengine.errors import Disposition, RemoteError, Throttled
+from xferengine.streams.ranged_ask import Asker, Version
 from xferengine.streams.ranged_ledger import SEGMENT_MIN_BYTES, UNBOUNDED, Ledger, Segment
-from xferengine.streams.ranged_receive import Pace, receive
+from xferengine.streams.ranged_receive import Pace
 from xferengine.streams.ranged_saver import Saver
-from xferengine.streams.ranged_shapes import Facts, FetchKit, OpenPart, PartSink, RangesIgnored
+from xferengine.streams.ranged_shapes import FetchKit, RangesIgnored
 from xferengine.streams.ranged_writer import BATCH_BYTES, Prefix, SegmentWriter
 
 _LOOK_S = 0.25
@@ -22,20 +21,6 @@ _STRIKES = 4
 _FORGIVE_BYTES = 1 << 20
 """After so many bytes earlier breaks are forgotten."""
 _CATCH_UP_BYTES = 16 << 20
-
-
-class Version(msgspec.Struct, kw_only=True):
-    """One version of a file, on its way.
-
-    Attributes:
-        listed: bytes that a listing gave it, -1 where it gave none.
-    """
-
-    open_part: OpenPart
-    sink: PartSink
-    ledger: Ledger
-    facts: Facts
-    listed: int
 
 
 class Crew:
@@ -49,17 +34,17 @@ class Crew:
 
     def __init__(self, version: Version, connections: Callable[[], int], pace: Pace, kit: FetchKit) -> None:
         self._version = version
-        self._ledger, self._facts, self._sink = version.ledger, version.facts, version.sink
+        self._ledger, self._facts = version.ledger, version.facts
         self._connections = connections
         self._pace = pace
         self._kit = kit
         self._now = kit.clock.monotonic
         self.prefix = Prefix(wanted=kit.hash)
+        self.asker = Asker(version, pace, on_first=self._hire)
         self.saver = Saver(version.sink, version.ledger, version.facts, kit)
         self._workers = self._idle = 0
         self._ceiling = UNBOUNDED
         self._changed = anyio.Event()
-        self._open_s = 0.0
         self._strikes, self._strikes_at = 0, pace.wire_bytes
         self._errors: list[Exception] = []
         self._tg: anyio.abc.TaskGroup = anyio.create_task_group()
@@ -140,7 +125,7 @@ class Crew:
                 return None
             segment = self._ledger.take(self._share(target), self._now())
             if segment is None and self._facts.can_range:
-                segment = self._ledger.steal(self._now(), self._open_s)
+                segment = self._ledger.steal(self._now(), self.asker.open_s)
             if segment is not None:
                 return segment
             self._idle += 1
@@ -169,7 +154,7 @@ class Crew:
         try:
             with anyio.CancelScope() as scope:
                 segment.drop = scope.cancel
-                await self._ask(segment)
+                await self.asker.ask(segment, self._writer(segment), on_batch=self._tick)
         except RangesIgnored:
             if not self._keep_going_whole(segment):
                 raise
@@ -183,44 +168,8 @@ class Crew:
             self._signal()
         self._hire()
 
-    async def _ask(self, segment: Segment) -> None:
-        if segment.end == UNBOUNDED:
-            first = last = None
-        else:
-            first, last = segment.start, segment.end - 1
-        async with self._version.open_part(first, last, self._facts.last_modified) as opened:
-            self._open_s = self._now() - segment.opened_s
-            segment.moved_s = self._now()
-            head = read_head(opened, first=first, last=last)
-            if self._facts.is_known:
-                if head.is_whole:
-                    raise RangesIgnored("a range from the first byte was answered with the whole file")
-                check_same(head, size=self._ledger.size, last_modified=self._facts.last_modified)
-            else:
-                self._learn(head, segment, asked_whole=first is None)
-            writer = SegmentWriter(segment, self._ledger, self._sink, self.prefix, self._kit.threads)
-            bound = self._version.listed if self._ledger.size < 0 else -1
-            await receive(opened, segment, writer, bound=bound, pace=self._pace, on_batch=self._tick)
-        if self._ledger.size < 0:
-            segment.end = self._ledger.size = segment.position
-        elif segment.left > 0:
-            raise ReadInterrupted("an answer ended before its last byte")
-
-    def _learn(self, head: Head, segment: Segment, *, asked_whole: bool) -> None:
-        """Take what the first answer says."""
-        facts = self._facts
-        if not head.is_whole and not head.last_modified:
-            raise RangesIgnored("a part of a file came without a date")
-        facts.is_known, facts.last_modified = True, head.last_modified
-        self._ledger.size = head.size
-        facts.ranges_ignored |= head.is_whole and not asked_whole
-        facts.can_range &= bool(head.last_modified) and head.size >= 0 and not facts.ranges_ignored
-        if head.is_whole:
-            segment.end = head.size if head.size >= 0 else UNBOUNDED
-        else:
-            segment.end = min(segment.end, head.size)
-        segment.whole_end = segment.end
-        self._hire()
+    def _writer(self, segment: Segment) -> SegmentWriter:
+        return SegmentWriter(segment, self._ledger, self._version.sink, self.prefix, self._kit.threads)
 
     def _keep_going_whole(self, refused: Segment) -> bool:
         """Let the connection that brings the whole file go on alone, if there is one."""
@@ -266,7 +215,7 @@ class Crew:
             lag = self.prefix.lag(self._ledger.prefix)
             if lag and (lag >= BATCH_BYTES or self._is_over):
                 end = min(self._ledger.prefix, self.prefix.digested + _CATCH_UP_BYTES)
-                await self._kit.threads.run(self.prefix.catch_up, self._sink, end)
+                await self._kit.threads.run(self.prefix.catch_up, self._version.sink, end)
             elif self._is_over:
                 return
             else:

@@ -119,8 +119,8 @@ class FetchKit(msgspec.Struct, frozen=True, kw_only=True):
     hash: bool = True
     """Compute the MD5."""
     sync: bool = True
-    """Make bytes durable before they are saved as done. May be False only where a digest is known beforehand, which
-    then decides about every byte, whatever a power loss left of it."""
+    """No digest is known beforehand that would decide about every byte in the end, whatever a power loss left of it:
+    make bytes durable before they are saved as done, and look once more at the end whether the file has changed."""
     on_stretch: Callable[[int, int, float], None] | None = None
     """Gets what a stretch brought: connections, bytes, seconds. ``connections()`` is asked again after each."""
     clock: Clock = msgspec.field(default_factory=SystemClock)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -144,7 +143,7 @@ class Server:
         unknown = answer.chunked or answer.encoded
         return Opened(206 if is_part else 200, headers, None if unknown else length, body)
 
-    async def _body(self, answer: Answer, first: int | None, last: int | None) -> AsyncIterator[bytes]:
+    async def _body(self, answer: Answer, first: int | None, last: int | None) -> AsyncGenerator[bytes, None]:
         data = self.data
         start, end = self._span(answer, first, last)
         is_part = first is not None and last is not None and not answer.ignores
@@ -244,13 +243,9 @@ class Desk:
     ) -> Fetched:
         wanted = connections if callable(connections) else lambda: connections
         async with BlockingPool(4) as pool:
-            kit = FetchKit(
-                threads=pool, on_bytes=self.count, save=self.save, segment_bytes=segment_bytes, **more
-            )
+            kit = FetchKit(threads=pool, on_bytes=self.count, save=self.save, segment_bytes=segment_bytes, **more)
             listed = len(self.server.data) if size is None else size
-            return await fetch(
-                self.server.open, self.sink, size=listed, resume=self.saved, connections=wanted, kit=kit
-            )
+            return await fetch(self.server.open, self.sink, size=listed, resume=self.saved, connections=wanted, kit=kit)
 
     def check(self, got: Fetched) -> None:
         """Compare what was fetched with the version that it says it is."""

@@ -38,7 +38,7 @@ def desk(*script: Answer, versions: tuple[bytes, ...] = (DATA, OTHER, content(30
 class TestOneConnection:
     async def test_the_whole_file_comes_in_one_request_without_a_range(self) -> None:
         it = desk()
-        it.check(got := await it.fetch())
+        it.check(got := await it.fetch(sync=False))
         assert it.server.asked == [(None, None, "")]
         assert (got.wire_bytes, got.connections_used, got.ranges_ignored) == (5000, 1, False)
 
@@ -71,7 +71,7 @@ class TestOneConnection:
 
     async def test_a_cut_body_goes_on_where_it_ended(self) -> None:
         it = desk(Answer(cut=1234), Answer(ends=1000))
-        it.check(got := await it.fetch())
+        it.check(got := await it.fetch(sync=False))
         assert it.server.asked == [(None, None, ""), (1234, 4999, "version 0"), (2234, 4999, "version 0")]
         assert got.wire_bytes == 5000
 
@@ -235,6 +235,16 @@ class TestChanges:
         it.server.obeys_date = obeys_date
         it.check(await it.fetch(connections=3))
 
+    async def test_a_change_inside_an_answer_is_seen_at_the_end(self) -> None:
+        it = desk(Answer(), Answer(changes=True))
+        it.check(await it.fetch())
+        assert it.server.asked == [
+            (None, None, ""),
+            (4999, 4999, "version 0"),
+            (None, None, ""),
+            (4999, 4999, "version 1"),
+        ]
+
     async def test_a_file_that_never_rests(self) -> None:
         it = desk(*[Answer(changes=True)] * 100, versions=tuple(content(5000, seed) for seed in range(100)))
         with pytest.raises(RemoteChanged):
@@ -245,7 +255,9 @@ class TestChanges:
 class TestResume:
     async def stopped(self, *, connections: int = 1, sync: bool = True) -> Desk:
         """Return a fetch that was cancelled in its middle."""
-        it = desk(*[Answer(cut=900, wait=anyio.lowlevel.checkpoint) for _ in range(2)], Answer(wait=anyio.sleep_forever))
+        it = desk(
+            *[Answer(cut=900, wait=anyio.lowlevel.checkpoint) for _ in range(2)], Answer(wait=anyio.sleep_forever)
+        )
         if connections > 1:
             it.server.script = [*[Answer()] * 6, *[Answer(wait=anyio.sleep_forever)] * connections]
         with anyio.move_on_after(0.05):
@@ -277,8 +289,16 @@ class TestResume:
         it = desk()
         it.sink = Sink(DATA)
         it.saved, it.reported = Progress(size=5000, last_modified="version 0", done=((0, 5000),)), 5000
-        it.check(got := await it.fetch(connections=4))
+        it.check(got := await it.fetch(connections=4, sync=False))
         assert (it.server.asked, got.wire_bytes) == ([], 0)
+
+    async def test_what_is_complete_may_have_changed_since(self) -> None:
+        it = desk()
+        it.sink = Sink(DATA)
+        it.saved, it.reported = Progress(size=5000, last_modified="version 0", done=((0, 5000),)), 5000
+        it.server.now = 1
+        it.check(await it.fetch())
+        assert bytes(it.sink.data) == OTHER
 
     async def test_another_version_is_fetched_whole(self) -> None:
         it = await self.stopped(connections=4)
@@ -305,7 +325,7 @@ class TestResume:
         it = desk()
         it.sink = Sink(b"?" * 500)
         it.saved = progress
-        got = await it.fetch()
+        got = await it.fetch(sync=False)
         assert (bytes(it.sink.data), got.size) == (DATA, 5000)
         assert it.server.asked[-1] == (None, None, "")
         assert progress.last_modified == "version 1" or it.saved is not progress

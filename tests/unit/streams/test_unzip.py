@@ -319,3 +319,11 @@ def test_no_error_names_a_member() -> None:
         errors = [outcome.error, *(sink.error for sink in outcome.sinks)]
         assert any(errors)
         assert "Doe" not in str(errors)
+
+
+@pytest.mark.parametrize("method", [0, 8])
+@pytest.mark.parametrize("descriptor", ["", "signed32"])
+def test_the_limit_of_a_member_is_exact(method: int, descriptor: str) -> None:
+    raw = make_zip([Entry(data=b"x" * 100, method=method, descriptor=descriptor)])
+    states = [read(raw, limits=UnzipLimits(member_bytes=lambda _, most=most: most)).states for most in (100, 99)]
+    assert states == [[("a.dcm", "done")], [("a.dcm", "broken")]]

@@ -136,6 +136,13 @@ def test_members_swapped_in_place_are_seen_by_the_directory() -> None:
     assert "contradicts" in str(outcome.error)
 
 
+def test_a_directory_that_lists_one_member_in_the_place_of_another() -> None:
+    raw = make_zip([Entry(name=b"a"), Entry(name=b"b")], order=lambda records: records[:1] * 2)
+    assert "twice" in str(read(raw).error)
+    raw = make_zip([Entry(name=b"a"), Entry(name=b"b")], order=lambda records: records[1:])
+    assert "1 of 2" in str(read(raw).error)
+
+
 def test_a_crc_that_fits_a_changed_descriptor_but_not_the_directory() -> None:
     entry = Entry(data=b"abcd", method=8, descriptor="signed32")
     other = deflate(b"abce")

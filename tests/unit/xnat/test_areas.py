@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from xferengine.errors import AccessDenied, Ambiguous, LoginExpired, NotFound, ProtocolViolation, Rejected, ServerFault
+from xferengine.errors import Ambiguous, LoginExpired, NotFound, Rejected, ServerFault
 from xferengine.xnat.archive import Archive
 from xferengine.xnat.experiments import CatalogRef, Experiments
 from xferengine.xnat.faults import SessionLocked
