@@ -78,7 +78,7 @@ class Bench:
         files = [OutFile(path=n, source=SourceRef(path=f"/in/{n}", size=10, mtime_ns=1)) for n in names]
         outgoing.add_files(self.con, 1, 1, files, 1)
         self.con.execute("UPDATE entry SET state=?", ("replace" if replace else "planned",))
-        unit = outgoing_units.form(self.con, 1, max_bytes=10_000, max_files=1000, alone_bytes=10_000)
+        unit = outgoing_units.form(self.con, 1, max_bytes=10_000, max_files=count, alone_bytes=10_000)
         assert unit is not None
         return unit
 
