@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "upload": ("xferengine.cli.commands.upload:upload", "Send DICOM sessions from folders, files, zip and tar."),
     "upload-files": ("xferengine.cli.commands.upload_files:upload_files", "Send any files into a resource."),
     "download": ("xferengine.cli.commands.download:download", "Bring files of an archive to a folder, verified."),
+    "verify": ("xferengine.cli.commands.verify:verify", "Compare a server with a folder or another server."),
     "jobs": ("xferengine.cli.commands.jobs:jobs", "List, resume, retry, cancel and report jobs."),
     "prearchive": ("xferengine.cli.commands.prearchive:prearchive", "List and handle sessions in the prearchive."),
     "api": ("xferengine.cli.commands.api:api", "Call any endpoint of the server."),

@@ -121,6 +121,11 @@ class Request:
 
         return self._used(gather_for(url, self._settings_options("")))
 
+    def apart(self) -> Request:
+        """Return the same call without what it says of a server: for the second of two."""
+        options = {name: value for name, value in self._options.items() if name not in {*SERVER_NAMES, "profile"}}
+        return Request(options, self.terminal)
+
     def _settings_options(self, profile: str) -> dict[str, Any]:
         options = {name: value for name, value in self._options.items() if name != "debug"}
         return options | ({"profile": profile} if profile else {})
@@ -176,17 +181,18 @@ def common(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[Callable[...,
     return decorate
 
 
-def _names() -> frozenset[str]:
+def _names(*options: Callable[[Any], Any]) -> frozenset[str]:
     @click.command()
     def probe() -> None:
-        """Carry all shared options for a moment."""
+        """Carry options for a moment."""
 
-    for option in (*BASIC, *SERVER, *SELECTION, *LIMITS):
+    for option in options:
         option(probe)
     return frozenset(str(param.name) for param in probe.params)
 
 
-COMMON_NAMES = _names()
+COMMON_NAMES = _names(*BASIC, *SERVER, *SELECTION, *LIMITS)
+SERVER_NAMES = _names(*SERVER)
 
 
 def split_project(text: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ def files_plan_lines(plan: FilesPlan, width: int) -> list[str]:
         lines += ["", f"  {for_terminal(item.item)}", *wrapped(for_terminal(item.why), width, "      ")]
     if plan.problem_count:
         lines += ["", f"{count_text(plan.problem_count, 'file')} will not be moved:"]
-        lines += failure_lines(plan.problems, limit=PROBLEMS_SHOWN, width=width)
+        lines += failure_lines(plan.problems, limit=PROBLEMS_SHOWN, width=width, verb=plan.verb)
         if plan.problem_count > len(plan.problems) > PROBLEMS_SHOWN:
             lines.append("  (all of them are in the report)")
     for note in plan.notes:

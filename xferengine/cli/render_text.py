@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from xferengine.cli.exitcodes import RESUMABLE
 from xferengine.cli.table import Column, table_lines
 from xferengine.jobs.plan import PlanStudy, PlanTotals, PlanView
-from xferengine.jobs.wording import WHAT_TO_DO, count_text, failure_lines, size_text, summary_lines, wrapped
+from xferengine.jobs.wording import (
+    WHAT_TO_DO,
+    count_text,
+    failure_lines,
+    size_text,
+    summary_lines,
+    unverified_line,
+    wrapped,
+)
 from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Summary
 
@@ -121,11 +129,15 @@ def end_lines(summary: Summary, *, width: int, again: str = "", labels: Mapping[
         lines += [
             "",
             "What did not work",
-            *failure_lines(summary.failures, limit=FAILURES_SHOWN, width=width, labels=labels),
+            *failure_lines(summary.failures, limit=FAILURES_SHOWN, width=width, labels=labels, verb=summary.verb),
         ]
-    if summary.unverified:
-        number = count_text(len(summary.unverified), "session")
-        lines += ["", f"Not every instance was verified in {number}; the report names them."]
+    return [*lines, *last_lines(summary, width=width, again=again)]
+
+
+def last_lines(summary: Summary, *, width: int, again: str = "") -> list[str]:
+    """Return what stands below everything else: what is not proven, the job, its report, and how to go on."""
+    unverified = unverified_line(summary)
+    lines = ["", *wrapped(unverified, width)] if unverified else []
     lines.append("")
     if summary.job:
         lines.append(f"Job      {for_terminal(summary.job)}")

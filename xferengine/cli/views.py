@@ -42,6 +42,10 @@ class View(Protocol):
         """Leave the terminal as it was; safe to call twice."""
         ...
 
+    def again(self) -> View:
+        """Return a fresh view of the same manner, for another job."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
@@ -98,6 +102,11 @@ class TextView:
             return summary
         if (summary.exit_code == 0 and self._manner.quiet) or (self._manner.dry_run and not summary.failures):
             return summary
+        if summary.verb == "verify":
+            from xferengine.cli.render_verify import compared_lines
+
+            self._terminal.say(*compared_lines(report, self._terminal.width, again=self._manner.again))
+            return summary
         labels = {study.study_uid: study.session for study in report.studies if study.session}
         lines = render_text.end_lines(summary, width=self._terminal.width, again=self._manner.again, labels=labels)
         self._terminal.say(*lines)
@@ -106,6 +115,10 @@ class TextView:
     def close(self) -> None:
         """Leave the last state of the progress on the screen."""
         self._progress.close()
+
+    def again(self) -> View:
+        """Return a fresh view of the same manner."""
+        return view_of(self._terminal, self._manner)
 
 
 class JsonView:
@@ -136,6 +149,10 @@ class JsonView:
     def close(self) -> None:
         """Take the progress away."""
         self._progress.close()
+
+    def again(self) -> View:
+        """Return a fresh view of the same manner."""
+        return view_of(self._terminal, Manner(progress=not isinstance(self._progress, NoProgress)))
 
 
 def _plan_lines(plan: PlanView | FilesPlan, width: int) -> list[str]:

@@ -334,6 +334,8 @@ async def open_http(server: ServerConfig, timeouts: TimeoutConfig) -> AsyncItera
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s),
         auto_decompress=True,  # a proxy may gzip listings, asked or not; limits count what comes out
         trust_env=False,
+        # a POST without a body would claim a type that XNAT takes for an upload (FIL 1.4)
+        skip_auto_headers=("Content-Type",),
     ) as session:
         transport = HttpTransport(session, server, timeouts)
         async with beside(transport.watch.run):

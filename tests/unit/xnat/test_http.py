@@ -99,6 +99,12 @@ class TestRequests:
         assert ("content-length" in server.asked[0].headers) is (length == -1)
         assert (transport.requests, transport.bytes_out) == (20, 20 * (2 * len(CHUNK) + 3))
 
+    async def test_a_post_without_a_body_claims_no_type(self, connect) -> None:
+        async with connect(take_all) as (transport, server):
+            await transport.send(BUILD)
+        assert "content-type" not in server.asked[0].headers
+        assert server.asked[0].headers["content-length"] == "0"
+
     async def test_an_answer_in_chunks_and_one_that_ends_with_the_connection(self, connect) -> None:
         async def odd(x) -> None:
             if x.target.endswith("chunked"):

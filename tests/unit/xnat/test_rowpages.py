@@ -122,7 +122,7 @@ async def test_rows_of_another_item_or_resource_are_refused() -> None:
 
 async def test_errors_pass_through() -> None:
     @asynccontextmanager
-    async def gone(_: Any) -> AsyncIterator[Any]:
+    async def gone(request: Any) -> AsyncIterator[Any]:
         raise NotFound("gone")
         yield
 

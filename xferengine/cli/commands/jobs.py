@@ -118,6 +118,7 @@ def retry(request: Request, job_id: str) -> int:
 
 
 def _again(request: Request, job_id: str, *, retry: bool) -> int:
+    from xferengine.cli.remotes import with_other
     from xferengine.cli.running import run_verb
     from xferengine.jobs import admin
     from xferengine.jobs.plan import RunOptions
@@ -126,6 +127,7 @@ def _again(request: Request, job_id: str, *, retry: bool) -> int:
     job = admin.job_row(state_dir, job_id)
     spec = admin.spec_of(state_dir, job.id)
     gathered, settings = _for_job(request, spec.server_url)
+    settings = with_other(request, settings, spec)
     options = RunOptions(resume_job=job.id, retry=retry, yes=True, handle_signals=True)
     return run_verb(request, gathered, settings, spec=spec, options=options)
 

@@ -1,0 +1,50 @@
+"""What ``verify`` found, for people. Every text of a file or server is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from xferengine.cli.render_text import last_lines
+from xferengine.cli.table import Column, table_lines
+from xferengine.jobs.spec import JobReport
+from xferengine.jobs.wording import failure_lines, summary_lines, wrapped
+from xferengine.kit.escape import for_terminal
+from xferengine.model.events import Failure, Summary
+
+NAMES_SHOWN = 20
+"""Files of one kind that are named."""
+KINDS = {"Differs": "differs", "OnlyInA": "only in A", "OnlyInB": "only in B"}
+"""What the summary calls a kind → how the counts name it."""
+
+
+def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[str]:
+    """Return the counts, the files of each kind that are not equal, and what could not be compared.
+
+    Args:
+        report: of the job.
+        width: of the terminal, in cells.
+        again: options that the command that goes on needs too, with a space in front.
+    """
+    summary = cast("Summary", report.summary)
+    lines = ["", *summary_lines(summary)]
+    for kind, words in KINDS.items():
+        named = [failure for failure in summary.failures if failure.error == kind]
+        lines += _named(words, named, max(report.counts.get(words, 0), len(named)), width)
+    rest = [failure for failure in summary.failures if failure.error not in KINDS]
+    if rest:
+        lines += ["", "What could not be compared"]
+        lines += failure_lines(rest, limit=NAMES_SHOWN, width=width, verb=summary.verb)
+    return [*lines, *last_lines(summary, width=width, again=again)]
+
+
+def _named(words: str, named: Sequence[Failure], count: int, width: int) -> list[str]:
+    if not named:
+        return []
+    rows = [["", for_terminal(failure.ref), for_terminal(failure.detail)] for failure in named[:NAMES_SHOWN]]
+    columns = [Column(title=""), Column(title=f"{words.upper()} ({count:,})", grows=True, least=24), Column(title="")]
+    lines = ["", *(line.rstrip() for line in table_lines(columns, rows, width))]
+    more = count - len(rows)
+    return (
+        [*lines, *wrapped(f"… and {more:,} more (all of them are in the report)", width, "  ")] if more > 0 else lines
+    )
