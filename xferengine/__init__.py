@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from xferengine.errors import Disposition, XferError
     from xferengine.jobs.plan import PlanView, RunOptions
     from xferengine.jobs.runner import run_job, run_job_sync
-    from xferengine.jobs.spec import JobReport, StudyReport, UploadSpec
+    from xferengine.jobs.spec import (
+        DownloadSpec,
+        FilesSpec,
+        ItemReport,
+        JobReport,
+        StudyReport,
+        UploadSpec,
+        VerifySpec,
+    )
     from xferengine.model.events import Event, Summary
     from xferengine.settings.load import load_settings
     from xferengine.settings.slices import Credentials, Settings
@@ -25,7 +33,10 @@ __all__ = [
     "VERSION",
     "Credentials",
     "Disposition",
+    "DownloadSpec",
     "Event",
+    "FilesSpec",
+    "ItemReport",
     "JobReport",
     "PlanView",
     "RunOptions",
@@ -33,6 +44,7 @@ __all__ = [
     "StudyReport",
     "Summary",
     "UploadSpec",
+    "VerifySpec",
     "XferError",
     "load_settings",
     "run_job",
@@ -43,7 +55,15 @@ _HOMES = {
     "errors": ("Disposition", "XferError"),
     "jobs.plan": ("PlanView", "RunOptions"),
     "jobs.runner": ("run_job", "run_job_sync"),
-    "jobs.spec": ("JobReport", "StudyReport", "UploadSpec"),
+    "jobs.spec": (
+        "DownloadSpec",
+        "FilesSpec",
+        "ItemReport",
+        "JobReport",
+        "StudyReport",
+        "UploadSpec",
+        "VerifySpec",
+    ),
     "model.events": ("Event", "Summary"),
     "settings.load": ("load_settings",),
     "settings.slices": ("Credentials", "Settings"),
