@@ -2,7 +2,7 @@
 
     python benchmarks/serve.py COUNTERS.json [switches of the emulator]
 
-SIGUSR1 writes what came in so far (requests, body bytes, CPU seconds of this process) to COUNTERS.json.
+SIGUSR1 writes what came in and went out so far (requests, body bytes, CPU seconds of this process) to COUNTERS.json.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def write_counters(emulator: Emulator, path: Path) -> None:
     counters = {
         "requests": emulator.requests.count,
         "bytes_in": emulator.requests.bytes_in,
+        "bytes_out": emulator.requests.bytes_out,
         "import_bodies": [[served.status, served.bytes_in] for served in imports],
         "cpu_s": used.ru_utime + used.ru_stime,
         "rss_max_mb": used.ru_maxrss / 1024,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,10 +115,23 @@ def _trigger_path(session: dict[str, str]) -> str:
 def running_server(folder: Path, pace: Pace) -> Iterator[Server]:
     """Start an emulator with an empty state in ``folder`` and end it afterwards."""
     folder.mkdir(parents=True)
+    switches = ("--instance-ms", str(pace.instance_ms), "--instance-lock-ms", str(pace.lock_ms))
+    with start_server(folder, switches) as server:
+        yield server
+
+
+@contextmanager
+def start_server(folder: Path, switches: Sequence[str] = (), *, prefix: Sequence[str] = ()) -> Iterator[Server]:
+    """Start an emulator on the state in ``folder``/data and end it afterwards.
+
+    Args:
+        folder: of the state and the counters.
+        switches: more of the emulator's switches.
+        prefix: a command that runs the emulator, such as one that puts it into another network.
+    """
     command = [
-        sys.executable, str(HERE / "serve.py"), str(folder / "counters.json"), "--port", "0",
-        "--data", str(folder / "data"), "--project", PROJECT, "--user", USER, "--password", PASSWORD,
-        "--instance-ms", str(pace.instance_ms), "--instance-lock-ms", str(pace.lock_ms),
+        *prefix, sys.executable, str(HERE / "serve.py"), str(folder / "counters.json"), "--port", "0",
+        "--data", str(folder / "data"), "--project", PROJECT, "--user", USER, "--password", PASSWORD, *switches,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def seed(emulator: Emulator, **shape: Any) -> None:
     seed_project(emulator, "P", SeedShape(**{"files": 1, **shape}))
 
 
-def write_tree(folder: Path, files: dict[str, bytes | str]) -> Path:
+def write_tree(folder: Path, files: Mapping[str, bytes | str]) -> Path:
     """Write files below a folder."""
     for name, data in files.items():
         path = folder / name

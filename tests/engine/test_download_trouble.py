@@ -64,7 +64,7 @@ def in_ranges(job: Job) -> Job:
     return job
 
 
-TIMES = {"drop-login": 2, "login-page": 2}
+TIMES = {"drop-login": 2}
 """A request that is asked for a login again right after one for the third time is refused."""
 BROKEN = [
     ("reset-in-answer", {"after_bytes": 20_000}),

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from files_kit import PLACE, RESOURCE, SESSION, FilesJob, catalogued, on_disk, put_file, puts, seed, write_tree
 from trouble_kit import failure, open_site
@@ -259,8 +260,10 @@ async def test_filters_by_file(tmp_path: Path) -> None:
     write_tree(tmp_path / "in", {"a.txt": "1", "a.log": "2", "tmp/b.txt": "3"})
     async with open_site() as emulator:
         seed(emulator)
-        spec = {"include": ("file=*.txt",), "exclude": ("file=tmp/*",)}
-        await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"], **spec).run()
+        filters = {"include": ("file=*.txt",), "exclude": ("file=tmp/*",)}
+        job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
+        job.spec = msgspec.structs.replace(job.spec, **filters)
+        await job.run()
         assert on_disk(emulator, "NOTES") == {"a.txt": b"1"}
 
 

@@ -14,15 +14,17 @@ from files_kit import PLACE, SESSION, FilesJob, catalogued, on_disk, put_file, p
 from trouble_kit import failure, once, open_site
 
 from xferengine.emulator.server import Emulator
+from xferengine.errors import BadInput
 from xferengine.model.events import AttemptFailed, BytesMoved, Event, UnitDone, UnitStarted
 from xferengine.settings.slices import Credentials
+from xferengine.store import reader as reader_module
 
 MANY = {f"d{number % 3}/{number:03d}.bin": os.urandom(8000) for number in range(150)}
 
 
 async def run_with(tmp_path: Path, *faults: tuple[str, dict[str, Any]], files: dict[str, bytes] = MANY) -> Any:
     """Run one job with faults on its bundles; everything must have arrived."""
-    write_tree(tmp_path / "in", dict(files))
+    write_tree(tmp_path / "in", files)
     async with open_site() as emulator:
         seed(emulator)
         for kind, details in faults:
@@ -66,7 +68,7 @@ async def test_bytes_that_went_twice_are_counted(tmp_path: Path) -> None:
 
 
 async def test_a_lost_answer_is_looked_up_and_nothing_is_sent_again(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         emulator.faults.add("gateway-timeout", "xferengine-", method="PUT", nth=1)
@@ -113,7 +115,7 @@ async def put_beside(emulator: Emulator, name: str) -> int:
 
 
 async def test_another_writer_of_the_resource_costs_time_and_no_file(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site(bandwidth_bps=4_000_000) as emulator:
         seed(emulator)
         put_file(emulator, PLACE, "NOTES", "before", b"x")
@@ -130,14 +132,15 @@ async def test_another_writer_of_the_resource_costs_time_and_no_file(tmp_path: P
 
         async with anyio.create_task_group() as tg:
             tg.start_soon(other)
-            summary = await job.run(hook)
+            await job.run(hook)
+        summary = job.report.summary
         assert (summary.state, summary.totals.verified) == ("done", len(MANY)), summary
         assert [event for event in job.events if isinstance(event, AttemptFailed)], "the server refused a bundle"
         assert on_disk(emulator, "NOTES") == {**MANY, "before": b"x", "theirs": b"theirs"}
 
 
 async def test_an_account_that_may_only_read_is_told_before_anything_is_sent(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         emulator.world.add_user("reader", "pw", P="collaborator")
@@ -152,7 +155,7 @@ async def test_an_account_that_may_only_read_is_told_before_anything_is_sent(tmp
 async def test_a_server_that_says_200_and_stores_nothing_is_found_out_after_one_bundle(
     tmp_path: Path, exists: bool
 ) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         if exists:
@@ -173,7 +176,7 @@ def _as(job: FilesJob, user: str) -> Any:
 
 
 async def test_a_file_that_changes_or_vanishes_while_it_is_sent_is_named_and_the_others_go(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
 
     def disturb() -> None:
         (tmp_path / "in" / "d0" / "000.bin").write_bytes(b"other")
@@ -191,9 +194,43 @@ async def test_a_file_that_changes_or_vanishes_while_it_is_sent_is_named_and_the
         assert (again.state, again.totals.verified) == ("done", len(MANY) - 1)
 
 
+async def test_a_file_that_cannot_be_read_is_named_and_the_others_go(tmp_path: Path, monkeypatch) -> None:
+    write_tree(tmp_path / "in", MANY)
+    bad = str(tmp_path / "in" / "d0" / "003.bin")
+    honest = reader_module.open_source
+
+    def refuse(path: str) -> int:
+        if path == bad:
+            raise BadInput(f"{path} cannot be read: Permission denied", path=path)
+        return honest(path)
+
+    monkeypatch.setattr(reader_module, "open_source", refuse)
+    async with open_site() as emulator:
+        seed(emulator)
+        summary = await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"]).run()
+        assert (summary.exit_code, summary.totals.verified) == (3, len(MANY) - 1)
+        assert failure(summary, bad).error == "BadInput"
+
+
+@pytest.mark.parametrize("number", range(4))
+async def test_faults_at_random_end_with_everything_there(tmp_path: Path, number: int) -> None:
+    kinds = ("reset-in-body", "reset-after-body", "early-error", "gateway-timeout", "unavailable", "drop-login")
+    write_tree(tmp_path / "in", MANY)
+    async with open_site(seed=number) as emulator:
+        seed(emulator)
+        put_file(emulator, PLACE, "NOTES", "d0/000.bin", b"old")
+        put_file(emulator, PLACE, "NOTES", "d1/001.bin", b"torn", catalogued=False)
+        for place, kind in enumerate(kinds):
+            more = {"retry_after_s": 0} if kind == "unavailable" else {"after_bytes": 20_000 * (place + number)}
+            emulator.faults.add(kind, "/NOTES|/resources/|refresh", rate=0.08, times=6, **more)
+        summary = await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"]).run()
+        assert (summary.state, summary.totals.verified) == ("done", len(MANY)), summary
+        assert on_disk(emulator, "NOTES") == MANY
+
+
 async def test_a_file_that_grows_while_its_bundle_is_under_way_is_named(tmp_path: Path) -> None:
     files = {f"{number}.bin": os.urandom(900_000) for number in range(6)}
-    write_tree(tmp_path / "in", dict(files))
+    write_tree(tmp_path / "in", files)
     async with open_site(bandwidth_bps=20_000_000) as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
@@ -212,7 +249,7 @@ async def test_a_file_that_grows_while_its_bundle_is_under_way_is_named(tmp_path
 
 async def test_a_file_the_server_cannot_store_is_isolated_and_its_neighbours_arrive(tmp_path: Path) -> None:
     """An uncatalogued folder on the server's disk stands where a file shall go: 500 each time."""
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         bad = put_file(emulator, PLACE, "NOTES", "d1/070.bin/inside", b"x", catalogued=False)
@@ -260,7 +297,7 @@ def _with_a_wrong_digest_for(name: str) -> Any:
 
 
 async def test_a_server_that_is_down_for_a_while_is_waited_for(tmp_path: Path) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
@@ -276,7 +313,7 @@ async def test_a_server_that_is_down_for_a_while_is_waited_for(tmp_path: Path) -
 async def test_a_server_that_stays_down_ends_the_job_resumable(tmp_path: Path) -> None:
     import msgspec
 
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
@@ -292,7 +329,7 @@ async def test_a_server_that_stays_down_ends_the_job_resumable(tmp_path: Path) -
 
 @pytest.mark.parametrize("number", [1, 2, 5])
 async def test_a_kill_in_the_middle_of_a_body_is_resumed(tmp_path: Path, number: int) -> None:
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site(bandwidth_bps=3_000_000) as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
@@ -338,7 +375,7 @@ def _lease_all(state: Path, job: str) -> None:
 async def test_a_budget_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> None:
     import msgspec
 
-    write_tree(tmp_path / "in", dict(MANY))
+    write_tree(tmp_path / "in", MANY)
     async with open_site() as emulator:
         seed(emulator)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])

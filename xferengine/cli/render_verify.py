@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from xferengine.cli.render_text import last_lines
-from xferengine.cli.table import Column, table_lines
 from xferengine.jobs.spec import JobReport
-from xferengine.jobs.wording import failure_lines, summary_lines, wrapped
+from xferengine.jobs.wording import count_text, failure_lines, summary_lines
 from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Failure, Summary
 
@@ -30,7 +29,7 @@ def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[st
     lines = ["", *summary_lines(summary)]
     for kind, words in KINDS.items():
         named = [failure for failure in summary.failures if failure.error == kind]
-        lines += _named(words, named, max(report.counts.get(words, 0), len(named)), width)
+        lines += _named(words, named, max(report.counts.get(words, 0), len(named)))
     rest = [failure for failure in summary.failures if failure.error not in KINDS]
     if rest:
         lines += ["", "What could not be compared"]
@@ -38,13 +37,13 @@ def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[st
     return [*lines, *last_lines(summary, width=width, again=again)]
 
 
-def _named(words: str, named: Sequence[Failure], count: int, width: int) -> list[str]:
+def _named(words: str, named: Sequence[Failure], count: int) -> list[str]:
+    """Paths stay whole, so that they can be copied."""
     if not named:
         return []
-    rows = [["", for_terminal(failure.ref), for_terminal(failure.detail)] for failure in named[:NAMES_SHOWN]]
-    columns = [Column(title=""), Column(title=f"{words.upper()} ({count:,})", grows=True, least=24), Column(title="")]
-    lines = ["", *(line.rstrip() for line in table_lines(columns, rows, width))]
-    more = count - len(rows)
-    return (
-        [*lines, *wrapped(f"… and {more:,} more (all of them are in the report)", width, "  ")] if more > 0 else lines
-    )
+    lines = ["", f"{words[0].upper()}{words[1:]}: {count_text(count, 'file')}"]
+    for failure in named[:NAMES_SHOWN]:
+        why = f"  ({for_terminal(failure.detail)})" if failure.detail else ""
+        lines.append(f"  {for_terminal(failure.ref)}{why}")
+    more = count - min(len(named), NAMES_SHOWN)
+    return [*lines, f"  … and {more:,} more (all of them are in the report)"] if more > 0 else lines

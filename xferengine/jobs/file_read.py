@@ -18,11 +18,10 @@ from xferengine.schedule.routes import Route, RouteModel
 from xferengine.store.target import PartFile, PartResult, Target
 from xferengine.streams.loopguard import LoopGuard
 from xferengine.streams.ranged import FetchKit, Opened, OpenPart, Progress, fetch
+from xferengine.streams.small import SMALL_BYTES, read_small
 from xferengine.xnat.files import FileRange
 from xferengine.xnat.transport import Stream
 
-SMALL_BYTES = 1 << 20
-"""A file up to this size is read whole and written at once."""
 BLOCK_BYTES = 1 << 20
 
 
@@ -78,23 +77,17 @@ class FileReader:
     async def _small(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
         core = self._core
         began = core.clock.monotonic()
-        pieces: list[bytes] = []
-        size = 0
         async with core.client.files.open_file(ref, entry.path) as stream:
             first_byte_s = core.clock.monotonic() - began
             _check_name(stream.headers, entry.path)
             # The listing may be out of date: the server's word about the length counts for the reading.
-            most = stream.content_length if stream.content_length is not None else 2 * SMALL_BYTES
-            if most > 2 * SMALL_BYTES:
+            if (stream.content_length or 0) > SMALL_BYTES:
                 return await self._large(unit, ref, entry, hashing=hashing)
-            async for chunk in stream.chunks():
-                pieces.append(chunk)
-                size += len(chunk)
-                if size > most:
-                    raise SizeMismatch("the server sends more than it announced", path=entry.local)
-                await self._pass(len(chunk))
+            pieces = await read_small(
+                stream, listed=entry.size, on_bytes=lambda count: self._moved(unit, count), limiter=core.limiter
+            )
             last_modified = stream.headers.get("last-modified", "")
-        self._moved(unit, size)
+        size = sum(map(len, pieces))
         result = await self._write(entry, pieces, hashing=hashing)
         seconds = core.clock.monotonic() - began
         self._model.observe(Route.GET, files=1, bytes=size, seconds=seconds, first_byte_s=first_byte_s, ok=True)
@@ -132,6 +125,7 @@ class FileReader:
             hash=hashing,
             sync=not entry.digest,
             on_stretch=observe,
+            clock=core.clock,
         )
         try:
             fetched = await fetch(
@@ -154,7 +148,7 @@ class FileReader:
         return self._target.part(entry.id, size=entry.size, resume=resume)
 
     async def _progress(self, key: str, entry: EntryRow) -> Progress | None:
-        """Return what an earlier run left of the file, if it is of the same file still."""
+        """Return what an earlier run left of the file."""
         text = await self._core.manifest.read(lambda con: overview.get_meta(con, key))
         if not text:
             return None
@@ -165,7 +159,7 @@ class FileReader:
         leftovers = await self._core.threads.run(self._target.leftovers)
         reaches = max((end for _, end in progress.done), default=0)
         is_there = leftovers.get(entry.id, -1) >= reaches > 0
-        return progress if is_there and progress.size in {entry.size, -1} else None
+        return progress if is_there else None  # whether it is of the same file the server's date decides
 
     async def _unpacked(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
         """Read the compressed copy of a file and store what is in it."""

@@ -75,7 +75,7 @@ def outcome_of(con: sqlite3.Connection, reason: StopReason | None, error: XferEr
         code=code,
         totals=_totals(con, tally),
         failures=tuple(_failures(con, ROWS_SHOWN)),
-        unverified=tuple(row.shown for row in transfers.items(con)) if tally.count("sized") else (),
+        unverified=(overview.get_meta(con, SHOWN),) if tally.count("sized") else (),
         done=int(code == outcome.OK and bool(tally.count(*_GOOD))),
     )
 
@@ -98,7 +98,7 @@ def _totals(con: sqlite3.Connection, tally: Tally) -> Totals:
     arrived = ("sent", "verified", "sized")
     return Totals(
         experiments=con.execute("SELECT count(*) FROM item").fetchone()[0],
-        units=overview.count(con, "unit"),
+        units=con.execute("SELECT count(*) FROM unit WHERE state='done'").fetchone()[0],
         files=tally.count(*arrived),
         bytes=tally.size(*arrived),
         verified=tally.count("verified"),

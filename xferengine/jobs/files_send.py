@@ -12,7 +12,7 @@ import sqlite3
 import anyio
 import msgspec
 
-from xferengine.errors import AccessDenied, Disposition, RemoteError
+from xferengine.errors import AccessDenied, Disposition, RemoteError, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.files_bundle import PLAIN_FROM_BYTES, ResourceSender, Sent
 from xferengine.jobs.files_look import Look
@@ -90,8 +90,15 @@ class ResourceRun:
 
         Cancellation: a unit in flight is recorded as interrupted, its files are sent again with overwrite.
         """
+        self._core.emit(ItemChanged(item=self._name, state="moving"))
+        try:
+            await self._run()
+        except XferError as error:
+            await self._note("failed", error.kind, error.message)
+            raise
+
+    async def _run(self) -> None:
         core = self._core
-        core.emit(ItemChanged(item=self._name, state="moving"))
         async with core.keys.hold(f"resource:{'/'.join(self._target.ref.segments)}"):
             if await self._has_work():
                 ref, made = await ensure_resource(core, self._target.ref, self._marks)
@@ -229,5 +236,12 @@ class ResourceRun:
         tally = await self._core.manifest.read(outgoing.tally)
         bad = tally.count("failed", "refused")
         state = "done" if not bad else "partial" if tally.count("verified", "sized", "present") else "failed"
-        await self._core.manifest.write(lambda con: transfers.set_item(con, self._place.item_id, state))
-        self._core.emit(ItemChanged(item=self._name, state=state))
+        if sized := tally.count("sized"):
+            text = f"{sized:,} files are verified by their size only: the server keeps no digests"
+            self._core.emit(Notice(level="warning", text=text))
+        await self._note(state)
+
+    async def _note(self, state: str, error: str = "", detail: str = "") -> None:
+        item_id = self._place.item_id
+        await self._core.manifest.write(lambda con: transfers.set_item(con, item_id, state, error, detail))
+        self._core.emit(ItemChanged(item=self._name, state=state, detail=detail))

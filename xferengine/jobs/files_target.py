@@ -21,8 +21,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     ref: ResourceRef
     """Without an id while the resource does not exist."""
-    is_editable: bool | None
-    """Whether this account may write into the project; None where the server does not say."""
 
     @property
     def shown(self) -> str:
@@ -66,7 +64,7 @@ async def find_target(core: Core, remote: RemotePath) -> Target:
         raise AccessDenied(f"this account may read project {remote.project!r} but not write to it")
     item = await _find_item(core, remote)
     ref = await find_resource(core, item, remote.resource)
-    return Target(ref=ref, is_editable=access.writable)
+    return Target(ref=ref)
 
 
 async def _find_item(core: Core, remote: RemotePath) -> ItemRef:

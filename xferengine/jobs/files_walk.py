@@ -15,7 +15,7 @@ from xferengine.errors import BadInput, SettingsError, XferError
 from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.spec import FilesSpec
 from xferengine.kit.threads import run_blocking
-from xferengine.manifest import outgoing
+from xferengine.manifest import outgoing_walk
 from xferengine.manifest.outgoing import OutFile
 from xferengine.manifest.store import Manifest
 from xferengine.model.dicom import SourceRef
@@ -104,15 +104,15 @@ class Walk:
             def write(
                 con: sqlite3.Connection, files: list[OutFile] = files, refused: list[tuple[str, str]] = refused
             ) -> None:
-                outgoing.add_files(con, item_id, target_id, files, run)
-                outgoing.refuse(con, item_id, target_id, refused, run)
+                outgoing_walk.add_files(con, item_id, target_id, files, run)
+                outgoing_walk.refuse(con, item_id, target_id, refused, run)
 
             await self._manifest.write(write)
             self._files += len(files)
             self._bytes += sum(file.source.size for file in files)
             self._emit(ListingProgress(items=0, items_total=1, files=self._files, bytes=self._bytes))
         await self._settle_clashes(target_id, run)
-        await self._manifest.write(lambda con: outgoing.forget_unseen(con, target_id, run))
+        await self._manifest.write(lambda con: outgoing_walk.forget_unseen(con, target_id, run))
 
     def _sort(self, batch: list[OutFile | Refused]) -> tuple[list[OutFile], list[tuple[str, str]]]:
         """Return what is to be sent, and (local path, note) of what is not."""
@@ -131,7 +131,7 @@ class Walk:
 
     async def _settle_clashes(self, target_id: int, run: int) -> None:
         """Several files of one name: equal ones go once, different ones not at all."""
-        while pairs := await self._manifest.read(lambda con: outgoing.clashes(con, target_id)):
+        while pairs := await self._manifest.read(lambda con: outgoing_walk.clashes(con, target_id)):
             verdicts = await run_blocking(_compare, self._reader, pairs)
 
             def write(
@@ -140,7 +140,7 @@ class Walk:
                 verdicts: list[bool] = verdicts,
             ) -> None:
                 for pair, equal in zip(pairs, verdicts, strict=True):
-                    outgoing.settle_clash(con, pair, run, equal=equal)
+                    outgoing_walk.settle_clash(con, pair, run, equal=equal)
 
             await self._manifest.write(write)
 

@@ -66,7 +66,7 @@ def _text(out: TextSink, summary: Summary, lines: Lines) -> None:
     title = f"xferengine {summary.verb}, job {summary.job}"
     head = [title, "=" * len(title), "", *summary_lines(summary)]
     if summary.failures:
-        head += ["", "What did not work", *failure_lines(summary.failures, limit=len(summary.failures))]
+        head += ["", "What did not work", *failure_lines(summary.failures, limit=len(summary.failures), verb=summary.verb)]
     if summary.unverified:
         head += ["", "Not verified", *(f"  {for_terminal(ref)}" for ref in summary.unverified)]
     out.write("\n".join([*head, "", "Items", ""]) + "\n")

@@ -81,7 +81,7 @@ class Lister:
         return matches
 
     async def resolve_all(self) -> list[ItemRef]:
-        """Return all items of a folder's remote, filtered or not: what a filter keeps out is no surprise on the disk."""
+        """Return all items of a folder's remote: what a filter keeps out is no surprise on the disk."""
         ((side, remote),) = self._ends.remotes.items()
         return [wanted.item async for _, wanted in self._items(side, remote, RemoteSelection((), ()))]
 
@@ -181,7 +181,9 @@ def local_rows(listings: Iterable[Listed], *, with_project: bool) -> Iterator[Se
                 check_relative(row.key)
                 yield row
             except UnsafePath as error:
-                yield Seen(key=_storable(row.key), size=row.size, state="unusable", note=f"{error.kind}: {error.message}")
+                yield Seen(
+                    key=_storable(row.key), size=row.size, state="unusable", note=f"{error.kind}: {error.message}"
+                )
 
 
 def pair_rows(listings: Iterable[Listed], names: PairNames, labels: dict[str, str]) -> Iterator[Seen]:

@@ -29,8 +29,14 @@ _DIFFERENT = ("differs", "only-a", "only-b")
 _LEFT = ("unusable", "uncompared")
 
 
-def outcome_of(con: sqlite3.Connection, reason: StopReason | None, error: XferError | None) -> Outcome:
-    """Return state, exit code and counts of a run that has ended; see ``Verb.outcome``."""
+def outcome_of(
+    con: sqlite3.Connection, reason: StopReason | None, error: XferError | None, *, with_items: bool
+) -> Outcome:
+    """Return state, exit code and counts of a run that has ended; see ``Verb.outcome``.
+
+    Args:
+        with_items: names of files need their item in front: there is no folder that has a path for them.
+    """
     has_begun = findings.has_table(con)
     counts = findings.counts(con) if has_begun else Counts(files={}, bytes={})
     is_complete = has_begun and findings.is_complete(con)
@@ -40,7 +46,7 @@ def outcome_of(con: sqlite3.Connection, reason: StopReason | None, error: XferEr
         codes.append(outcome.code_of(error))
     if reason is not None and not is_complete:
         codes.append(outcome.stop_code(reason))
-    if is_complete and counts.count(*_DIFFERENT) or counts.count("differs"):
+    if (is_complete and counts.count(*_DIFFERENT)) or counts.count("differs"):
         codes.append(outcome.DIFFERENT)
     if failed or counts.count(*_LEFT):
         codes.append(outcome.PARTIAL)
@@ -49,8 +55,8 @@ def outcome_of(con: sqlite3.Connection, reason: StopReason | None, error: XferEr
         state=_state(code, bool(counts.count("equal", *_DIFFERENT))),
         code=code,
         totals=_totals(con, counts, len(failed), is_complete=is_complete),
-        failures=tuple(_failures(con, failed, is_complete=is_complete)),
-        unverified=tuple(key.partition(":")[2] or key for key in findings.size_only(con)) if has_begun else (),
+        failures=(*_failed(failed), *_failures(con, is_complete=is_complete, with_items=with_items)),
+        unverified=tuple(findings.size_only(con)) if has_begun else (),
         done=transfers.states(con).get("done", 0),
     )
 
@@ -76,13 +82,19 @@ def _totals(con: sqlite3.Connection, counts: Counts, failed_items: int, *, is_co
     )
 
 
-def _failures(con: sqlite3.Connection, items: list[tuple[str, str, str]], *, is_complete: bool) -> Iterator[Failure]:
+def _failed(items: list[tuple[str, str, str]]) -> Iterator[Failure]:
     for item, kind, detail in items[:NAMED]:
         yield Failure(ref=item, error=kind, detail=detail)
+
+
+def _failures(con: sqlite3.Connection, *, is_complete: bool, with_items: bool) -> Iterator[Failure]:
+    if not findings.has_table(con):
+        return
     for state in STATES if is_complete else ("differs",):
-        for found in findings.found(con, state, NAMED) if findings.has_table(con) else ():
+        for found in findings.found(con, state, NAMED):
             kind, detail = _kind_of(found)
-            yield Failure(ref=ref_of(found), error=kind, detail=detail)
+            ref = f"{found.item}/{found.key}" if with_items else found.key
+            yield Failure(ref=ref, error=kind, detail=detail)
 
 
 def _kind_of(found: Found) -> tuple[str, str]:
@@ -90,13 +102,6 @@ def _kind_of(found: Found) -> tuple[str, str]:
     if found.state in KINDS:
         return KINDS[found.state], detail if colon else found.note
     return kind, detail
-
-
-def ref_of(found: Found) -> str:
-    """Return a file's name for people: its path in the folder, or item and path where both places are servers."""
-    return found.key if found.key.partition("/")[0] not in {"resources", "scans", "assessors", "reconstructions"} else (
-        f"{found.item}/{found.key}"
-    )  # fmt: skip
 
 
 def count_words(counts: Counts) -> dict[str, int]:

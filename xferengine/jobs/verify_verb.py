@@ -27,7 +27,7 @@ from xferengine.manifest.comparisons import OTHER, PAGE, Side
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import ItemChanged, PlanReady, Summary
 from xferengine.model.items import ItemRef
-from xferengine.schedule.stop import StopReason
+from xferengine.schedule.stop import StopReason, watch_until
 from xferengine.store.filedigest import kind_of, read_traits
 from xferengine.store.names import FolderTraits, fold
 
@@ -55,11 +55,10 @@ class VerifyVerb:
     async def work(self, life: Life) -> None:
         """List, walk and compare; see ``Verb``."""
         run = await life.manifest.write(comparisons.begin_run)
-        async with self._open_cores(life) as cores:
-            async with anyio.create_task_group() as tg:
-                tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
-                await self._look(life, cores, run)
-                tg.cancel_scope.cancel()
+        async with self._open_cores(life) as cores, anyio.create_task_group() as tg:
+            tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
+            await self._look(life, cores, run)
+            tg.cancel_scope.cancel()
         local, folder = self._ends.local, self._ends.folder
         if life.stop.is_feeding and local is not None and folder is not None:
             hasher = Hasher(folder, local, life.manifest, emit=life.emit, stop=life.stop)
@@ -91,14 +90,14 @@ class VerifyVerb:
             is_filtered = bool(self._spec.include or self._spec.exclude or self._spec.since)
             others: list[ItemRef] = await lister.resolve_all() if is_filtered else []
             judge = Judge(self._ends, matches, self._selection, others)
-            await self._walk(cores, lister, judge, run)
+            (core,) = cores.values()
+            await self._walk(core, lister, judge, place=(folder, local), run=run)
         await _compare(life.manifest, self._ends, judge, run)
         await self._tell_plan(life, matches)
 
-    async def _walk(self, cores: Mapping[Side, Core], lister: Lister, judge: Judge, run: int) -> None:
-        (core,) = cores.values()
-        local, folder = self._ends.local, self._ends.folder
-        assert local is not None and folder is not None
+    async def _walk(self, core: Core, lister: Lister, judge: Judge, *, place: tuple[Path, Side], run: int) -> None:
+        """Write what lies in the folder, as far as it was asked for."""
+        folder, local = place
         walked = walk(folder, judge.tops)
         while found := await core.threads.run(take, walked):
 
@@ -134,7 +133,7 @@ class VerifyVerb:
 
     def outcome(self, con: sqlite3.Connection, reason: StopReason | None, error: XferError | None) -> Outcome:
         """Read how the job stands; see ``Verb``."""
-        return verify_outcome.outcome_of(con, reason, error)
+        return verify_outcome.outcome_of(con, reason, error, with_items=self._ends.folder is None)
 
     def report(self, folder: Path, summary: Summary) -> JobReport:
         """Write the report; see ``Verb``."""

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+import msgspec
+
+from xferengine.jobs.advice import ADVICE, WHAT_TO_DO
 from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Failure, Summary
 
-WHAT_TO_DO: dict[str, str] = {
-    "Conflict": "something of that name or study is on the server already: see --overwrite and --existing-row",
-    "AccessDenied": "ask the project's owner for the right to upload",
-    "UnusableLabel": "give the session another label (--session, --subject or --map)",
-    "LabelClash": "use another --session or --subject template, or --map",
-    "DuplicateInstance": "keep the right one of these files and run the same command again",
-    "SourceChanged": "wait until nothing writes to the folder, then retry",
-    "LoginRefused": "check user name and password; they were tried only once, because accounts lock",
-    "NotFound": "check the project's name and your rights in it",
-    "ConnectFailed": "check the address and the network; then go on with the command below",
-    "DiskFull": "make room; then go on with the command below",
-    "RefusedByServer": "the server drops these instances (filter or script); if that is meant: --allow-refused",
-    "cut-header": "copy the file again from where it came from",
-    "cut-pixels": "copy the file again from where it came from",
-    "unreadable": "check the permissions of the file or folder",
-    "no-study-uid": "the file is damaged or no image: repair it or leave it out with --exclude",
-    "no-sop-uid": "the file is damaged or no image: repair it or leave it out with --exclude",
-    "bad-uid": "the file needs a valid UID before any archive takes it",
-    "damaged-container": "make the zip or tar again",
-    "nested-container": "unpack the inner zip or tar first",
-    "encrypted": "unpack it first: xferengine knows no passwords of archives",
-    "too-young": "wait, or lower --min-age",
-}
-"""Class of an error → what a person can do about it."""
+__all__ = [
+    "WHAT_TO_DO",
+    "count_text",
+    "duration_text",
+    "failure_lines",
+    "headline",
+    "size_text",
+    "summary_lines",
+    "unverified_line",
+    "what_to_do",
+    "wrapped",
+]
 
 _SCALES = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -64,12 +55,24 @@ def count_text(number: int, noun: str) -> str:
 
 def headline(summary: Summary) -> str:
     """Return the outcome of a job as one sentence."""
+    return _WORDS.get(summary.verb, _UPLOAD).headline(summary)
+
+
+def _ended_early(summary: Summary, nothing: str) -> str:
+    """Return the sentence of a run that something ended, or that was stopped; empty for any other."""
+    if summary.failures and not summary.failures[0].ref and not summary.totals.files:
+        return nothing
+    has_ended = bool(summary.failures) and not summary.failures[0].ref
+    return (
+        "Stopped before the end; what was done so far is kept." if has_ended or summary.state == "interrupted" else ""
+    )
+
+
+def _upload_headline(summary: Summary) -> str:
     totals = summary.totals
     sessions = count_text(totals.experiments, "session")
-    if summary.failures and not summary.failures[0].ref:
-        if not totals.files:
-            return "Nothing was sent."
-        return "Stopped before the end; what was done so far is kept."
+    if early := _ended_early(summary, "Nothing was sent."):
+        return early
     match summary.state:
         case "done" if totals.verified or not totals.files:
             return f"Done: {sessions}, {count_text(totals.verified, 'instance')} verified."
@@ -83,39 +86,186 @@ def headline(summary: Summary) -> str:
             return f"Not complete: {count_text(totals.failed, 'failure')}."
         case "planned":
             return f"Planned: {sessions}; nothing was sent."
-        case "interrupted":
-            return "Stopped before the end; what was done so far is kept."
         case _:
             return "Failed: nothing more could be done."
 
 
-def summary_lines(summary: Summary) -> list[str]:
-    """Return the counts of a summary for people, without control characters."""
+def _files_headline(summary: Summary) -> str:
+    totals, is_download = summary.totals, summary.verb == "download"
+    if early := _ended_early(summary, f"Nothing was {'fetched' if is_download else 'sent'}."):
+        return early
+    files = count_text(totals.files + totals.skipped, "file")
+    where = "in the folder" if is_download else "in the resource"
+    match summary.state:
+        case "done":
+            return f"Done: {files} {where}, all verified."
+        case "done-unverified":
+            return f"Done: {files} {where}; the content of some is not proven."
+        case "incomplete" if totals.failed:
+            return f"Not complete: {count_text(totals.failed, 'failure')}."
+        case "incomplete" if totals.refused:
+            return f"Not complete: {count_text(totals.refused, 'file')} that the server's catalog contradicts."
+        case "incomplete":
+            return "Not complete: the content of some files is not proven."
+        case "planned":
+            return f"Planned; nothing was {'fetched' if is_download else 'sent'}."
+        case _:
+            return "Failed: nothing more could be done."
+
+
+def _verify_headline(summary: Summary) -> str:
+    totals = summary.totals
+    if early := _ended_early(summary, "Nothing was compared."):
+        return early.replace("done", "compared")
+    if summary.state == "failed":
+        return "Failed: nothing could be compared."
+    looked_at = count_text(totals.files, "file")
+    left = f" {count_text(totals.refused, 'file or item')} could not be compared." if totals.refused else ""
+    if totals.failed:
+        return f"Not equal: {count_text(totals.failed, 'difference')}; {looked_at} on both sides.{left}"
+    return f"Equal as far as it was compared: {looked_at}.{left}" if left else f"Equal: {looked_at} on both sides."
+
+
+_Row = tuple[str, int, str, str]
+"""Name, number, what it counts, and a note."""
+
+
+def _upload_rows(summary: Summary) -> list[_Row]:
     totals = summary.totals
     in_prearchive = summary.state == "done" and not totals.verified
-    rows = [
+    return [
         ("verified", totals.verified, "instance", "seen on the server afterwards"),
         ("checked", totals.files if in_prearchive else 0, "file", "in the prearchive, by name and size"),
         ("skipped", totals.skipped, "file", "duplicates, or archived before"),
         ("refused by server", totals.refused, "instance", "dropped by a filter or script"),
-        ("did not work", totals.failed, "failure", "listed below" if summary.failures else ""),
     ]
-    shown = [(name, count_text(count, noun), note) for name, count, noun, note in rows if count]
-    sent = f"{count_text(totals.files, 'file')}, {size_text(totals.bytes)} in {duration_text(summary.seconds)}"
+
+
+def _download_rows(summary: Summary) -> list[_Row]:
+    totals = summary.totals
+    unproven = totals.files - totals.refused - totals.verified
+    return [
+        ("verified", totals.verified, "file", "by MD5, by size where the server has none"),
+        ("not verified", unproven, "file", "the server has neither MD5 nor size of them"),
+        ("equal already", totals.skipped, "file", "not fetched again"),
+        ("catalog outdated", totals.refused, "file", "kept as they came twice; the server's MD5 is of other bytes"),
+    ]
+
+
+def _resource_rows(summary: Summary) -> list[_Row]:
+    totals = summary.totals
+    rest = totals.files - totals.verified
+    is_over = summary.state.startswith("done")
+    return [
+        ("verified", totals.verified, "file", "by MD5, as the server lists them afterwards"),
+        ("by size only", rest if is_over else 0, "file", "the server has no MD5 of them"),
+        ("not verified yet", 0 if is_over else rest, "file", "sent, or without MD5 on the server"),
+        ("equal already", totals.skipped, "file", "not sent again"),
+    ]
+
+
+def _verify_rows(summary: Summary) -> list[_Row]:
+    totals = summary.totals
+    return [
+        ("equal by MD5", totals.verified, "file", ""),
+        ("equal by size", totals.skipped, "file", "one side has no MD5 of them"),
+        ("not comparable", totals.refused, "file or item", ""),
+    ]
+
+
+class _Words(msgspec.Struct, frozen=True, kw_only=True):
+    """How one verb is spoken about."""
+
+    headline: Callable[[Summary], str]
+    rows: Callable[[Summary], list[_Row]]
+    moved: str
+    """What was done to the files that ``totals.files`` counts."""
+    failed: tuple[str, str]
+    """Name and noun of what ``totals.failed`` counts."""
+    unverified: str
+    """What is said of ``summary.unverified``; ``{}`` is their number in words."""
+    noun: str
+    """What ``summary.unverified`` counts."""
+
+
+_UPLOAD = _Words(
+    headline=_upload_headline,
+    rows=_upload_rows,
+    moved="transferred",
+    failed=("did not work", "failure"),
+    unverified="Not every instance was verified in {}; the report names them.",
+    noun="session",
+)
+_WORDS: Mapping[str, _Words] = {
+    "upload": _UPLOAD,
+    "download": _Words(
+        headline=_files_headline,
+        rows=_download_rows,
+        moved="transferred",
+        failed=("did not work", "failure"),
+        unverified="The server has nothing to verify some files by in {}; the report names them.",
+        noun="item",
+    ),
+    "upload-files": _Words(
+        headline=_files_headline,
+        rows=_resource_rows,
+        moved="transferred",
+        failed=("did not work", "failure"),
+        unverified="The server has no MD5 of some files in {}: they were verified by size only.",
+        noun="resource",
+    ),
+    "verify": _Words(
+        headline=_verify_headline,
+        rows=_verify_rows,
+        moved="compared",
+        failed=("not equal", "difference"),
+        unverified="Some files could be compared by size only, in {}; that is no proof of equal content.",
+        noun="item",
+    ),
+}
+"""Verb → its words. Other verbs are spoken about as an upload is."""
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """Return the counts of a summary for people, without control characters."""
+    totals, words = summary.totals, _WORDS.get(summary.verb, _UPLOAD)
+    named = summary.failures and (summary.verb != "verify" or totals.failed)
+    rows = [*words.rows(summary), (words.failed[0], totals.failed, words.failed[1], "listed below" if named else "")]
+    shown = [(name, count_text(count, noun), note) for name, count, noun, note in rows if count > 0]
+    done = f"{count_text(totals.files, 'file')}, {size_text(totals.bytes)} in {duration_text(summary.seconds)}"
     if totals.bytes_resent:
-        sent += f" ({size_text(totals.bytes_resent)} more in vain)"
-    lines = [headline(summary), "", f"  {'transferred':<18} {sent}"]
+        done += f" ({size_text(totals.bytes_resent)} more in vain)"
+    lines = [headline(summary), "", f"  {words.moved:<18} {done}"]
     return lines + [f"  {name:<18} {count:<18} {note}".rstrip() for name, count, note in shown]
 
 
+def unverified_line(summary: Summary) -> str:
+    """Return what is to be said of items with content that is not proven; empty when there are none."""
+    if not summary.unverified:
+        return ""
+    words = _WORDS.get(summary.verb, _UPLOAD)
+    return words.unverified.format(count_text(len(summary.unverified), words.noun))
+
+
+def what_to_do(kind: str, verb: str = "upload") -> str:
+    """Return what a person can do about a class of error; empty when there is nothing to say."""
+    return ADVICE.get(verb, {}).get(kind) or WHAT_TO_DO.get(kind, "")
+
+
 def failure_lines(
-    failures: Iterable[Failure], *, limit: int, width: int = 10_000, labels: Mapping[str, str] | None = None
+    failures: Iterable[Failure],
+    *,
+    limit: int,
+    width: int = 10_000,
+    labels: Mapping[str, str] | None = None,
+    verb: str = "upload",
 ) -> list[str]:
     """Return at most ``limit`` failures: what, why, and what to do.
 
     Args:
         width: longest line, in cells.
         labels: StudyInstanceUID → session label, so that a person sees the name they know.
+        verb: whose words are used.
     """
     lines: list[str] = []
     more = 0
@@ -129,8 +279,8 @@ def failure_lines(
                 f"  {for_terminal(label)}  ({for_terminal(failure.ref)})" if label else f"  {for_terminal(failure.ref)}"
             )
         lines += wrapped(f"{for_terminal(failure.error)}: {for_terminal(failure.detail)}", width, "      ")
-        if failure.error in WHAT_TO_DO:
-            lines += wrapped(f"→ {WHAT_TO_DO[failure.error]}", width, "      ")
+        if advice := what_to_do(failure.error, verb):
+            lines += wrapped(f"→ {advice}", width, "      ")
     return [*lines, f"  … and {more:,} more"] if more else lines
 
 

@@ -125,13 +125,13 @@ class Box:
         self._taken.add(entry.id)
         return Receiver(self, entry)
 
-    def pick(self) -> list[Step]:
-        """Return the steps collected so far, for ``store``."""
+    def pick(self) -> tuple[list[Step], bool]:
+        """Return the steps collected so far, and whether some are pieces of a file that come one after the other."""
         steps, self.steps, self.held_bytes = self.steps, [], 0
-        return steps
+        return steps, any(step.receiver.is_split for step in steps)
 
     def store(self, steps: Sequence[Step]) -> Stored:
-        """Write and hash in a thread; one call at a time, in the order of ``pick``.
+        """Write and hash in a thread. Calls with pieces of files keep the order of ``pick``; whole files need none.
 
         Raises:
             DiskFull, BadInput: the disk refuses.
@@ -189,12 +189,12 @@ class Box:
 class Receiver:
     """Receives one member (``unzip.MemberSink``), on the event loop."""
 
-    __slots__ = ("_box", "_pieces", "_size", "entry", "is_broken")
+    __slots__ = ("_box", "_pieces", "_size", "entry", "is_broken", "is_split")
 
     def __init__(self, box: Box, entry: EntryRow) -> None:
         self._box = box
         self.entry = entry
-        self.is_broken = False
+        self.is_broken = self.is_split = False
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -204,6 +204,7 @@ class Receiver:
         self._size += len(data)
         self._box.held_bytes += len(data)
         if self._size > INLINE_BYTES:
+            self.is_split = True
             self._push(is_last=False)
             self._size = INLINE_BYTES
 

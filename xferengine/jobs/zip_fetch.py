@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import AbstractAsyncContextManager
 
 import anyio
@@ -23,6 +24,8 @@ __all__ = ["ZipFetch", "ZipJob", "ZipResult"]
 BLOCK_BYTES = 1 << 20
 """Content is collected up to this before a thread takes it: a hop costs some 50 µs."""
 TELL_BYTES = 1 << 20
+STORES = 2
+"""Threads that hash and write for one archive: MD5 takes longer than everything else together."""
 
 
 class ZipFetch:
@@ -42,7 +45,8 @@ class ZipFetch:
         self._box = Box(target, job)
         self._unzip = Unzip(self._box.take, limits=UnzipLimits(member_bytes=self._box.most_bytes))
         self._result = ZipResult(delivered=set(), doubtful={}, raw={})
-        self._pending: Pending[Stored] | None = None
+        self._pending: deque[Pending[Stored]] = deque()
+        self._is_ordered = False
         self._untold = 0
 
     async def run(self) -> ZipResult:
@@ -101,19 +105,23 @@ class ZipFetch:
         return files.open_zip(job.holder, everything=job.everything, deflated=job.deflated)
 
     async def _store(self) -> None:
-        """Let a thread write what is collected; one at a time, so that pieces of a file stay in order."""
-        await self._settle()
-        self._pending = self._core.threads.start(self._box.store, self._box.pick())
+        """Let a thread write what is collected: whole files side by side, pieces of a file one after the other."""
+        steps, is_ordered = self._box.pick()
+        await self._settle(0 if is_ordered or self._is_ordered else STORES - 1)
+        self._is_ordered = is_ordered
+        self._pending.append(self._core.threads.start(self._box.store, steps))
 
     async def _store_rest(self) -> None:
         await self._store()
-        await self._settle()
+        await self._settle(0)
 
-    async def _settle(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is None:
-            return
-        stored, result = await pending.wait(), self._result
+    async def _settle(self, most: int) -> None:
+        """Wait until at most so many threads are writing, and hand on what they made."""
+        while len(self._pending) > most:
+            await self._take_one()
+
+    async def _take_one(self) -> None:
+        stored, result = await self._pending.popleft().wait(), self._result
         result.doubtful.update(stored.doubtful)
         result.raw.update(stored.raw)
         result.delivered.update(got.entry.id for got in stored.got)

@@ -205,7 +205,8 @@ def mark_sides(con: sqlite3.Connection, run: int, low: int) -> None:
     con.execute(f"DELETE FROM pair WHERE {span} AND seen_a!=? AND seen_b!=?", (*at, run, run))
     for side, other in OTHER.items():
         con.execute(
-            f"UPDATE pair SET state='only-{side}' WHERE {span} AND state='pending' AND seen_{side}=? AND seen_{other}!=?",
+            f"UPDATE pair SET state='only-{side}' WHERE {span} AND state='pending' AND seen_{side}=?"
+            f" AND seen_{other}!=?",
             (*at, run, run),
         )
 
@@ -319,8 +320,8 @@ def join_folded(con: sqlite3.Connection, local: Side, run: int) -> None:
             continue
         used |= {theirs, ours}
         con.execute(
-            f"UPDATE pair SET (size_{local}, digest_{local}, seen_{local}, mtime_ns, inode, local, state) ="
-            f" (SELECT size_{local}, digest_{local}, seen_{local}, mtime_ns, inode, key, 'pending' FROM pair WHERE id=?)"
+            f"UPDATE pair SET (size_{local}, digest_{local}, seen_{local}, mtime_ns, inode, local, state) = (SELECT"
+            f" size_{local}, digest_{local}, seen_{local}, mtime_ns, inode, key, 'pending' FROM pair WHERE id=?)"
             " WHERE id=?",
             (ours, theirs),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -78,13 +78,17 @@ def found(con: sqlite3.Connection, state: str, limit: int = -1) -> Iterator[Foun
 
 
 def size_only(con: sqlite3.Connection, limit: int = 1000) -> list[str]:
-    """Return keys of items with files that nothing but their size was compared of."""
+    """Return ids of items with files that nothing but their size was compared of."""
     rows = con.execute(
-        "SELECT item.key FROM item WHERE EXISTS (SELECT 1 FROM pair WHERE pair.item_id=item.id AND pair.state='equal'"
+        "SELECT accession, subject_id, project FROM item WHERE EXISTS (SELECT 1 FROM pair WHERE pair.item_id=item.id AND pair.state='equal'"
         f" AND pair.means='size' AND {_of_run(con)}) ORDER BY item.id LIMIT ?",
         (limit,),
     )
-    return [row[0] for row in rows]
+    return [_id_of(row) for row in rows]
+
+
+def _id_of(row: Iterable[str]) -> str:
+    return next((text for text in row if text), "")
 
 
 def failed_items(con: sqlite3.Connection) -> list[tuple[str, str, str]]:
@@ -101,5 +105,5 @@ def settle_items(con: sqlite3.Connection) -> list[tuple[str, str]]:
         if state != "failed":
             state = "partial" if counts(con, item_id).count(*STATES) else "done"
             con.execute("UPDATE item SET state=? WHERE id=?", (state, item_id))
-        changed.append((next((text for text in ids if text), ""), state))
+        changed.append((_id_of(ids), state))
     return changed

@@ -17,7 +17,7 @@ _FIRST_NEAR, _FIRST_UNKNOWN, _FIRST_FAR = 1, 4, 8
 _GAIN = 1.1
 """What a doubling must bring for the next one to be tried."""
 _AS_GOOD = 0.97
-_SHARD_MIN_BYTES = 8 << 20
+_SHARD_MIN_BYTES = 3 << 20
 """A connection that brings less than this is mostly its own start."""
 _SMOOTH = 0.3
 _STALE = 64

@@ -246,8 +246,11 @@ class Target:
             BadInput: the system refuses.
         """
         with map_disk_errors(self._parts):
-            keys = list_parts(self._disk, self._parts)
-            return {key: self._disk.lstat(self._part_path(key)).st_size for key in keys}
+            found: dict[int, int] = {}
+            for key in list_parts(self._disk, self._parts):
+                with suppress(FileNotFoundError):  # another thread made it final, or dropped it, since
+                    found[key] = self._disk.lstat(self._part_path(key)).st_size
+            return found
 
     def drop_part(self, key: int) -> None:
         """Remove a part file; it may be gone already.

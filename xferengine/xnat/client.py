@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from xferengine.errors import AccessDenied, LoginExpired, ProtocolViolation, RemoteError, SettingsError
+from xferengine.errors import AccessDenied, LoginExpired, ProtocolViolation, RemoteError, ServerFault, SettingsError
 from xferengine.settings.slices import Credentials, ServerConfig, TimeoutConfig
 from xferengine.xnat.archive import Archive
 from xferengine.xnat.beside import beside
@@ -126,7 +126,7 @@ class XnatClient:
             except LoginExpired as error:
                 last = error
                 await self._login.renew(seen)
-        raise AccessDenied("the server asks for a login again right after one", status=401) from last
+        raise _asked_again(request, last) from last
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Stream]:
@@ -155,7 +155,18 @@ class XnatClient:
                     yield stream
                     return
             await self._login.renew(seen)
-        raise AccessDenied("the server asks for a login again right after one", status=401) from last
+        raise _asked_again(request, last) from last
+
+
+def _asked_again(request: Request, last: LoginExpired | None) -> RemoteError:
+    """Return the error for a request that found its login ended right after one.
+
+    A page with status 200 in spite of a good login is no question of rights: something in front of the server, or a
+    server in maintenance, speaks; that passes.
+    """
+    if last is not None and last.status == 200 and request.is_idempotent:
+        return ServerFault("the server answers with a page instead of data", status=200)
+    return AccessDenied("the server asks for a login again right after one", status=401)
 
 
 async def _admit(request: Request, stream: Stream) -> None:

@@ -32,9 +32,11 @@ def test_opens_with_two_lines_to_paste():
 
 def test_commands_in_code_parse(tmp_path):
     lines = [line.split("#")[0].strip() for line in blocks("sh")[1].splitlines() if line.startswith("xferengine")]
-    assert len(lines) == 2
+    assert len(lines) == 6
     for line in lines:
-        words = shlex.split(line.replace("/data/incoming", str(tmp_path)))
+        for place in ("/data/incoming", "notes/", "/data/neuro"):
+            line = line.replace(place, str(tmp_path))
+        words = shlex.split(line)
         command = cli.get_command(click.Context(cli), words[1])
         assert command is not None
         command.make_context(words[1], words[2:])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -37,13 +38,13 @@ def test_remotes_that_do_not(text: str) -> None:
 
 
 def test_a_target_is_shown_by_labels() -> None:
-    target = Target(ref=ResourceRef(item=ITEM, id="42", label="R"), is_editable=None)
+    target = Target(ref=ResourceRef(item=ITEM, id="42", label="R"))
     assert target.shown == "P/S/E/scans/7/R"
 
 
 def core_with(*refs: tuple[str, str]) -> Core:
     @asynccontextmanager
-    async def slot() -> Any:
+    async def slot() -> AsyncIterator[None]:
         yield None
 
     async def list_resources(item: ItemRef) -> list[ResourceRef]:

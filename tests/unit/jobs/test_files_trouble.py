@@ -26,7 +26,7 @@ from xferengine.errors import (
 from xferengine.jobs.core import Core
 from xferengine.jobs.files_bundle import Sent
 from xferengine.jobs.files_trouble import FilesTrouble
-from xferengine.manifest import outgoing, outgoing_units
+from xferengine.manifest import outgoing, outgoing_units, outgoing_walk
 from xferengine.manifest.outgoing import OutFile
 from xferengine.manifest.outgoing_units import OutUnit
 from xferengine.manifest.schema import prepare
@@ -76,7 +76,7 @@ class Bench:
     def unit(self, count: int = 1, *, replace: bool = False) -> OutUnit:
         names = [f"f{number}" for number in range(count)]
         files = [OutFile(path=n, source=SourceRef(path=f"/in/{n}", size=10, mtime_ns=1)) for n in names]
-        outgoing.add_files(self.con, 1, 1, files, 1)
+        outgoing_walk.add_files(self.con, 1, 1, files, 1)
         self.con.execute("UPDATE entry SET state=?", ("replace" if replace else "planned",))
         unit = outgoing_units.form(self.con, 1, max_bytes=10_000, max_files=count, alone_bytes=10_000)
         assert unit is not None

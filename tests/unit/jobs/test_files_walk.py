@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def test_names_that_no_catalog_or_zip_can_hold(path: str) -> None:
     assert refusal(path).startswith("BadInput: ")
 
 
-def spec(*paths: Path, **changes: tuple[str, ...]) -> FilesSpec:
+def spec(*paths: Path, **changes: Any) -> FilesSpec:
     return FilesSpec(
         paths=tuple(str(path) for path in paths), remote=":P/resources/R", server_url="http://x", **changes
     )

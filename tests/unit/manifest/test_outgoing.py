@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xferengine.manifest import outgoing, outgoing_units, units
+from xferengine.manifest import outgoing, outgoing_units, outgoing_walk, units
 from xferengine.manifest.outgoing import NOT_LISTED, OutFile
 from xferengine.manifest.outgoing_units import UnitEnd
 from xferengine.manifest.schema import connect, prepare
@@ -48,7 +48,7 @@ def states(con: sqlite3.Connection) -> dict[str, str]:
 
 def put(con: sqlite3.Connection, state: str, *, listed: RemoteFile | None, md5: str = MD5) -> str:
     """Put one file into a state, list, judge; return its state then."""
-    outgoing.add_files(con, 1, 1, [file("a")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
     con.execute("UPDATE entry SET state=?, real_digest=?", (state, md5))
     outgoing.begin_listing(con, 1)
     if listed is not None:
@@ -103,7 +103,7 @@ def test_nothing_is_verified_by_a_digest_that_nobody_computed(con: sqlite3.Conne
 
 
 def test_a_patient_look_leaves_what_may_still_come(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("a")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
     con.execute("UPDATE entry SET state='doubtful'")
     outgoing.judge(con, 1, is_patient=True)
     assert (states(con), units.resent_bytes(con)) == ({"a": "doubtful"}, 0)
@@ -120,29 +120,29 @@ def test_what_is_given_up_says_why(con: sqlite3.Connection) -> None:
 
 
 def test_a_second_walk_keeps_what_is_known_of_files_that_are_the_same(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("same"), file("changed"), file("gone"), file("failed")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("same"), file("changed"), file("gone"), file("failed")], 1)
     con.execute("UPDATE entry SET state='verified', real_digest=?", (MD5,))
     con.execute("UPDATE entry SET state='failed' WHERE path='failed'")
-    outgoing.add_files(con, 1, 1, [file("same"), file("changed", mtime=2), file("failed")], 2)
-    outgoing.forget_unseen(con, 1, 2)
+    outgoing_walk.add_files(con, 1, 1, [file("same"), file("changed", mtime=2), file("failed")], 2)
+    outgoing_walk.forget_unseen(con, 1, 2)
     assert states(con) == {"same": "verified", "changed": "replace", "failed": "walked"}
     digests = dict(con.execute("SELECT path, real_digest FROM entry").fetchall())
     assert digests == {"same": MD5, "changed": "", "failed": MD5}
 
 
 def test_one_name_from_two_places_is_kept_aside_until_it_is_settled(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("a", local="/1/a"), file("a", local="/2/a")], 1)
-    outgoing.add_files(con, 1, 1, [file("a", local="/3/a"), file("a", local="/1/a")], 1)
-    pairs = outgoing.clashes(con, 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a", local="/1/a"), file("a", local="/2/a")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a", local="/3/a"), file("a", local="/1/a")], 1)
+    pairs = outgoing_walk.clashes(con, 1)
     assert [(first.source.path, other.source.path) for first, other in pairs] == [("/1/a", "/2/a"), ("/1/a", "/3/a")]
-    outgoing.settle_clash(con, pairs[0], 1, equal=True)
-    outgoing.settle_clash(con, pairs[1], 1, equal=False)
-    assert not outgoing.clashes(con, 1)
+    outgoing_walk.settle_clash(con, pairs[0], 1, equal=True)
+    outgoing_walk.settle_clash(con, pairs[1], 1, equal=False)
+    assert not outgoing_walk.clashes(con, 1)
     assert [row["local"] for row in outgoing.troubles(con, 0, 10)] == ["/1/a", "/3/a"]
 
 
 def test_a_unit_takes_new_files_first_and_never_mixes_them_with_replaced_ones(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file(name) for name in "abcd"], 1)
+    outgoing_walk.add_files(con, 1, 1, [file(name) for name in "abcd"], 1)
     con.execute("UPDATE entry SET state=CASE WHEN path IN ('a','c') THEN 'replace' ELSE 'planned' END")
 
     def form() -> tuple[list[str], bool] | None:
@@ -169,7 +169,7 @@ def test_units_keep_to_their_bounds_and_take_every_file_once(
     outgoing.prepare(con)
     add_item(con, ITEM, 0)
     outgoing.open_target(con, 1, "R", "experiment", ("", "", ""))
-    outgoing.add_files(con, 1, 1, [file(f"{number:03d}", size) for number, size in enumerate(sizes)], 1)
+    outgoing_walk.add_files(con, 1, 1, [file(f"{number:03d}", size) for number, size in enumerate(sizes)], 1)
     outgoing.judge(con, 1)
     seen: list[str] = []
     while (unit := outgoing_units.form(con, 1, max_bytes=most, max_files=count, alone_bytes=alone)) is not None:
@@ -182,7 +182,7 @@ def test_units_keep_to_their_bounds_and_take_every_file_once(
 
 
 def test_the_end_of_a_unit_is_one_commit_for_all_it_held(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("a"), file("b")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a"), file("b")], 1)
     outgoing.judge(con, 1)
     unit = outgoing_units.form(con, 1, max_bytes=100, max_files=10, alone_bytes=1000)
     assert unit is not None
@@ -198,7 +198,7 @@ def test_the_end_of_a_unit_is_one_commit_for_all_it_held(con: sqlite3.Connection
 
 
 def test_what_a_dead_run_had_in_flight_is_sent_over_what_came_of_it(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("a")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
     outgoing.judge(con, 1)
     assert outgoing_units.form(con, 1, max_bytes=100, max_files=10, alone_bytes=1000) is not None
     units.recover(con)
@@ -208,7 +208,7 @@ def test_what_a_dead_run_had_in_flight_is_sent_over_what_came_of_it(con: sqlite3
 
 
 def test_names_that_stand_in_each_others_way(con: sqlite3.Connection) -> None:
-    outgoing.add_files(con, 1, 1, [file("a"), file("b/c"), file("b!"), file("b0"), file("deep/er/f")], 1)
+    outgoing_walk.add_files(con, 1, 1, [file("a"), file("b/c"), file("b!"), file("b0"), file("deep/er/f")], 1)
     outgoing.begin_listing(con, 1)
     listed = [RemoteFile(path=path, size=1, digest="") for path in ("a/x", "b", "deep/er/g")]
     outgoing.note_listed(con, 1, listed)
