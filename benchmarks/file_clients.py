@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import venv
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from servers import PASSWORD, PROJECT, USER
@@ -251,6 +252,34 @@ def curl_put_many(task: Task, at_once: int = 1) -> list[str]:
             out.write(f'url = "{base}/{name}?inbody=true"\nupload-file = "{task.source / name}"\noutput = "/dev/null"\n')
     together = ["-Z", "--parallel-max", str(at_once)] if at_once > 1 else []
     return [*CURL.split(), "-H", "Expect:", *together, "-K", str(config)]
+
+
+_ZIP = """
+import os, sys, zipfile
+with zipfile.ZipFile(sys.argv[1], "w") as archive:
+    for name in sorted(os.listdir(sys.argv[2])):
+        archive.write(os.path.join(sys.argv[2], name), name)
+"""
+
+
+def zip_then_curl(task: Task) -> list[str]:
+    """The folder as one STORED zip, made first, which the server unpacks."""
+    url = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}/files/all.zip"
+    script = f'"$4" -c "$5" "$1/all.zip" "$2"; {CURL} -H Expect: -o /dev/null -T "$1/all.zip" "$3?inbody=true&extract=true"'
+    return shell(script, task.temp, task.source, url, sys.executable, _ZIP)
+
+
+def part_only(command: Callable[[Task], list[str]]) -> Callable[[Task], list[str]]:
+    """Give a client that takes a folder only the part of the files that it is meant to send."""
+
+    def with_part(task: Task) -> list[str]:
+        folder = task.home / "part"
+        folder.mkdir()
+        for name in task.files:
+            shutil.copyfile(task.source / name, folder / name)
+        return command(replace(task, source=folder))
+
+    return with_part
 
 
 def install(rivals: Path, clients: list[str]) -> None:

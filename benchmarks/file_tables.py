@@ -41,18 +41,19 @@ def _section(scenario: str, records: list[Record]) -> list[str]:
     text += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     text += [_row(client, rounds, engine_s) for client, rounds in by_client.items()]
     notes = {client: rounds[0]["note"] for client, rounds in by_client.items() if rounds[0].get("note")}
-    return [*text, "", *(f"{client}: {note}" for client, note in notes.items()), ""]
+    return [*text, "", *(f"`{client}`: {note}" for client, note in notes.items()), ""]
 
 
 def _row(client: str, rounds: list[Record], engine_s: float) -> str:
     failed = [record for record in rounds if record["failed"]]
+    shown = client.replace("|", "\\|")
     if failed:
-        return f"| {client} | FAILED: {failed[0]['failed']} |" + " |" * (len(HEADER) - 2)
+        return f"| {shown} | FAILED: {failed[0]['failed']} |" + " |" * (len(HEADER) - 2)
     first, wall_s = rounds[0], _median(rounds, "wall_s")
     gb = first["payload_mb"] / 1000
     about = "~" if first["scaled_from"] != 1 else ""
     cells = (
-        client,
+        shown,
         "yes" if first["verifies"] else "",
         about + _spread(rounds, "wall_s"),
         f"{first['payload_mb'] / wall_s:.0f}",

@@ -8,7 +8,9 @@ its scan, label and files. ACTION is one of
     sessions   each session to a folder of its own, one after another on one connection
     resource   a resource of many files in one go
     singly     the files of a resource that PLACE names, one by one
-    upload     a folder into a new resource, in the way that is the client's default
+    upload     a folder into a new resource, in the way that is the client's default (xnatpy: tar.gz)
+    upload-tar      the same as a tar, where the client can
+    upload-one      the only file, as it is
     upload-singly   the same, one request for each file
 """
 
@@ -35,6 +37,10 @@ def xnatpy() -> None:
         experiment = project.experiments[place["sessions"][0][1]]
         if action.startswith("upload"):
             resource = experiment.create_resource(place["resource"])
+            if action == "upload-one":
+                name = place["files"][0]
+                resource.upload(str(folder / name), name)
+                return
             ways = {"upload": "tgz_file", "upload-tar": "tar_file", "upload-singly": "per_file"}
             resource.upload_dir(str(folder), method=ways[action])
             return
@@ -58,7 +64,7 @@ def pyxnat() -> None:
             experiment.scans().download(str(target), type="ALL", extract=True, removeZip=True)
         elif action == "upload":
             experiment.resource(place["resource"]).put_dir(str(folder), overwrite=True)
-        elif action == "upload-singly":
+        elif action in ("upload-singly", "upload-one"):
             resource = experiment.resource(place["resource"])
             for path in sorted(folder.iterdir()):
                 resource.file(path.name).put(str(path), overwrite=True)

@@ -164,7 +164,7 @@ async def test_a_wrong_digest_in_the_catalog_is_a_stale_catalog(server, seeded, 
 
     assert summary.exit_code == (0 if stale_ok else 3)
     assert on_disk(tmp_path / "out") == wanted_bytes([*seeded, stale])
-    assert summary.totals.refused == 1
+    assert summary.totals.stale == 1
     if not stale_ok:
         assert [f.error for f in summary.failures] == ["CatalogStale"]
 

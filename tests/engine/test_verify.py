@@ -164,7 +164,9 @@ async def test_case_alone_is_a_difference_where_the_disk_tells_names_apart(tmp_p
         assert named(job) == {f"{DICOM}/Case.dcm": "OnlyInA", f"{DICOM}/CASE.dcm": "OnlyInB"}
 
 
-async def test_a_disk_that_folds_names_is_asked_for_folded_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_folds_names_is_asked_for_folded_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traits = FolderTraits(ignores_case=True, ignores_form=True)
     monkeypatch.setattr(verify_verb, "read_traits", lambda *_: traits)
     async with open_site() as emulator:
@@ -184,7 +186,9 @@ async def test_filters_hold_for_both_sides(tmp_path: Path) -> None:
     async with open_site() as emulator:
         files = seed_project(emulator, "P", SeedShape(sessions=2, resources=("DICOM", "NIFTI")))
         files.append(put_file(emulator, SeedPlace("P"), "NOTES", "n.txt", b"n"))
-        files.append(put_file(emulator, SeedPlace("P", "P_S001", "P_E001", scan="9", kind="T2/FLAIR"), "DICOM", "1", b""))
+        files.append(
+            put_file(emulator, SeedPlace("P", "P_S001", "P_E001", scan="9", kind="T2/FLAIR"), "DICOM", "1", b"")
+        )
         folder = fill(tmp_path / "out", files)
         (folder / "P_E001/scans/1-T1/resources/NIFTI/files/extra.nii").write_bytes(b"")
         (folder / "P_E001/scans/9-T2_FLAIR/resources/DICOM/files/extra").write_bytes(b"")

@@ -220,7 +220,12 @@ async def test_an_empty_folder_lacks_everything(tmp_path: Path) -> None:
 
 async def test_two_folders_and_unlike_remotes_are_refused(tmp_path: Path) -> None:
     async with open_site() as emulator:
-        for a, b in ((str(tmp_path), str(tmp_path)), (":P", ":P/S"), (":*", ":P"), (":P/S/E/scans/1", ":P/S/E/assessors/1")):
+        for a, b in (
+            (str(tmp_path), str(tmp_path)),
+            (":P", ":P/S"),
+            (":*", ":P"),
+            (":P/S/E/scans/1", ":P/S/E/assessors/1"),
+        ):
             with pytest.raises(SettingsError):
                 await compare(emulator, tmp_path / "state", a, b).run()
 
@@ -253,5 +258,10 @@ async def test_a_job_can_be_looked_at_and_taken_up_by_its_id(tmp_path: Path) -> 
         options = RunOptions(resume_job=summary.job, retry=True)
         report = await run_job(admin.spec_of(tmp_path / "state", summary.job), job.settings, options=options)
         assert report.counts == {"equal (digest)": 6, "only in B": 1}
-        assert [line.item for line in report.items] == ["P", "P/P_S001", "P/P_S001/P_E001", "(belongs to nothing on the server)"]
+        assert [line.item for line in report.items] == [
+            "P",
+            "P/P_S001",
+            "P/P_S001/P_E001",
+            "(belongs to nothing on the server)",
+        ]
         assert admin.list_jobs(tmp_path / "state")[0].state == "incomplete"

@@ -7,14 +7,12 @@ from typing import cast
 
 from xferengine.cli.render_text import last_lines
 from xferengine.jobs.spec import JobReport
-from xferengine.jobs.wording import count_text, failure_lines, summary_lines
+from xferengine.jobs.wording import DIFFERENCES, count_text, failure_lines, headings, summary_lines, troubles
 from xferengine.kit.escape import for_terminal
 from xferengine.model.events import Failure, Summary
 
 NAMES_SHOWN = 20
 """Files of one kind that are named."""
-KINDS = {"Differs": "differs", "OnlyInA": "only in A", "OnlyInB": "only in B"}
-"""What the summary calls a kind → how the counts name it."""
 
 
 def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[str]:
@@ -27,12 +25,11 @@ def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[st
     """
     summary = cast("Summary", report.summary)
     lines = ["", *summary_lines(summary)]
-    for kind, words in KINDS.items():
+    for kind, words in DIFFERENCES.items():
         named = [failure for failure in summary.failures if failure.error == kind]
         lines += _named(words, named, max(report.counts.get(words, 0), len(named)))
-    rest = [failure for failure in summary.failures if failure.error not in KINDS]
-    if rest:
-        lines += ["", "What could not be compared"]
+    if rest := troubles(summary):
+        lines += ["", headings(summary.verb)[0]]
         lines += failure_lines(rest, limit=NAMES_SHOWN, width=width, verb=summary.verb)
     return [*lines, *last_lines(summary, width=width, again=again)]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from xferengine.errors import BadInput, NameClash, UnsafePath
+from xferengine.errors import BadInput, NameClash, UnsafePath, XferError
 from xferengine.jobs.item_listing import Listed
 from xferengine.manifest.incoming import Incoming
 from xferengine.manifest.transfers import EntryRow
-from xferengine.model.items import RemoteFile, ResourceFiles
+from xferengine.model.items import RemoteFile, ResourceFiles, ResourceRef
 from xferengine.model.layout import resource_folder
 from xferengine.store.names import NameClaims, check_relative
 from xferengine.store.target import LocalFile, Target
@@ -51,16 +51,20 @@ class Intake:
 
     def _files(self, wanted: ResourceFiles) -> Iterator[Incoming]:
         folder = resource_folder(wanted.ref, with_project=self._with_project)
+        problem = _folder_problem(wanted.ref, folder) if wanted.files else None
         seen: dict[str, RemoteFile] = {}
         for file in wanted.files:
             if file.path in seen:
                 continue  # the catalog names it twice; it is one file
             seen[file.path] = file
-            yield self._file(wanted, file, f"{folder}/{file.path}")
+            if problem is not None:
+                yield _refused(_planned(file, ""), problem)
+            else:
+                yield self._file(wanted, file, f"{folder}/{file.path}")
 
     def _file(self, wanted: ResourceFiles, file: RemoteFile, local: str) -> Incoming:
         before = self._earlier.get((wanted.ref.id, file.path))
-        new = Incoming(path=file.path, size=file.size, digest=file.digest, local=local, state="planned")
+        new = _planned(file, local)
         try:
             check_relative(local)
             if reason := self._claims.claim(local):
@@ -71,8 +75,7 @@ class Intake:
             if not there.is_regular:
                 raise BadInput("something that is no file lies in its place")
         except (UnsafePath, NameClash, BadInput) as error:
-            keep = "" if isinstance(error, UnsafePath) else local
-            return msgspec.structs.replace(new, state="refused", local=keep, note=f"{error.kind}: {error.message}")
+            return _refused(new, error)
         return self._compare(new, there, before)
 
     def _compare(self, new: Incoming, there: LocalFile, before: EntryRow | None) -> Incoming:
@@ -96,6 +99,29 @@ class Intake:
         if digest != new.digest:
             return new
         return _kept(new, there, state="present", means="digest", digest=digest)
+
+
+def _planned(file: RemoteFile, local: str) -> Incoming:
+    return Incoming(path=file.path, size=file.size, digest=file.digest, local=local, state="planned")
+
+
+def _refused(new: Incoming, error: XferError) -> Incoming:
+    """An unsafe path is not kept as a place: nothing may ever be written or looked for there."""
+    local = "" if isinstance(error, UnsafePath) else new.local
+    return msgspec.structs.replace(new, state="refused", local=local, note=f"{error.kind}: {error.message}")
+
+
+def _folder_problem(ref: ResourceRef, folder: str) -> UnsafePath | None:
+    """Return why no file of a resource can be stored, whatever its own name is."""
+    item = ref.item
+    parts = (item.project, item.subject, item.experiment, item.child_id, ref.label)
+    try:
+        if any("/" in part for part in parts):
+            raise UnsafePath("it holds a slash")
+        check_relative(f"{folder}/x")
+    except UnsafePath as error:
+        return UnsafePath(f"a label or id above the file cannot be a folder: {error.message}")
+    return None
 
 
 def _kept(new: Incoming, there: LocalFile, *, state: str, means: str, digest: str) -> Incoming:

@@ -125,8 +125,6 @@ class ItemMover:
         self._doubts: dict[int, XferError] = {}
         self._zip_errors: list[XferError] = []
         self._unknown = self._unsafe = 0
-        # Only then is a member that is no wanted file one that no listing names.
-        self._wants_all = len(self._todo) == sum(row.files for row in self._resources.values())
 
     async def run(self) -> None:
         """Move everything that is wanted; what cannot be had is recorded."""
@@ -263,7 +261,10 @@ class ItemMover:
             if isinstance(result.error, RemoteError):
                 slot.failed(result.error)
         self._learn(plan, result, core.clock.monotonic() - began)
-        self._take(plan, result, unit, began)
+        if len(entries) == sum(row.files for row in self._resources.values() if self._is_carried(plan, row)):
+            # Only then is a member that is no wanted file one that no listing names.
+            self._unknown += result.unknown
+        self._take(result, unit, began)
 
     def _zip_place(self, plan: UnitPlan) -> tuple[ItemRef | ResourceRef, bool, ResourceRow | None]:
         if plan.scope is Scope.EXPERIMENT:
@@ -293,7 +294,7 @@ class ItemMover:
             return row.ref.item.level is Level.SCAN and row.ref.item.child_id == plan.scan
         return row.id in plan.keys
 
-    def _take(self, plan: UnitPlan, result: ZipResult, unit: int, began: float) -> None:
+    def _take(self, result: ZipResult, unit: int, began: float) -> None:
         """Cross off what came; what did not stays for the next round."""
         came = 0
         for row in result.delivered:
@@ -301,8 +302,6 @@ class ItemMover:
             came += max(entry.size, 0) if entry is not None else 0
         self._doubts.update(result.doubtful)
         self._unsafe += result.unsafe
-        if self._wants_all:
-            self._unknown += result.unknown
         if result.error is None:
             self._end(unit, len(result.delivered), came, began)
             return

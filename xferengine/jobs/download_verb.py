@@ -125,7 +125,7 @@ class DownloadVerb:
         codes = [outcome.code_of(error)] if error is not None else []
         if reason is not None and (states.get("planned") or not states):
             codes.append(outcome.stop_code(reason))
-        if totals.failed or (totals.refused and not self._spec.stale_ok):
+        if totals.failed or (totals.stale and not self._spec.stale_ok):
             codes.append(outcome.PARTIAL)
         if unproven and self._spec.verify != "none":
             codes.append(outcome.PARTIAL)

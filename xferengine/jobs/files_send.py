@@ -211,6 +211,8 @@ class ResourceRun:
         while core.stop.is_feeding:
             await self._look.look(ref, is_patient=not is_late)
             open_files = await core.manifest.read(lambda con: outgoing_units.unsettled(con, unit))
+            if open_files < len(unit.files):
+                self._trouble.progressed()
             if not open_files or is_late:
                 return
             await core.clock.sleep(pause)

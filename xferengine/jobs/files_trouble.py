@@ -54,6 +54,10 @@ class FilesTrouble:
         self._failures = 0
         self._most = self._most * 4 if 0 < self._most < 1 << 20 else 0
 
+    def progressed(self) -> None:
+        """A request that seemed lost did bring files: what fails next is no failure in a row."""
+        self._failures = 0
+
     async def settle(self, unit: OutUnit, sent: Sent) -> bool:
         """Take note of a failure and wait as long as it asks for; return whether the listing must be looked at.
 

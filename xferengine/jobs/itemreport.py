@@ -15,7 +15,7 @@ import msgspec
 
 from xferengine.jobs.report import FAILED_CSV, REPORT_CSV, REPORT_JSON, REPORT_TEXT, TextSink, all_or_none, json_text
 from xferengine.jobs.spec import ItemReport
-from xferengine.jobs.wording import failure_lines, size_text, summary_lines
+from xferengine.jobs.wording import failure_lines, headings, size_text, summary_lines, troubles
 from xferengine.kit.atomicfile import map_disk_errors
 from xferengine.kit.escape import for_csv_cell, for_terminal
 from xferengine.model.events import Summary
@@ -65,10 +65,11 @@ def write_item_reports(folder: Path, summary: Summary, lines: Lines) -> Path:
 def _text(out: TextSink, summary: Summary, lines: Lines) -> None:
     title = f"xferengine {summary.verb}, job {summary.job}"
     head = [title, "=" * len(title), "", *summary_lines(summary)]
-    if summary.failures:
-        head += ["", "What did not work", *failure_lines(summary.failures, limit=len(summary.failures), verb=summary.verb)]
+    trouble, unproven = headings(summary.verb)
+    if failures := troubles(summary):
+        head += ["", trouble, *failure_lines(failures, limit=len(failures), verb=summary.verb)]
     if summary.unverified:
-        head += ["", "Not verified", *(f"  {for_terminal(ref)}" for ref in summary.unverified)]
+        head += ["", unproven, *(f"  {for_terminal(ref)}" for ref in summary.unverified)]
     out.write("\n".join([*head, "", "Items", ""]) + "\n")
     for item in lines.items():
         counts = ", ".join(f"{count:,} {name}" for name, count in item.counts.items() if count)
@@ -81,7 +82,7 @@ def _text(out: TextSink, summary: Summary, lines: Lines) -> None:
         if is_first:
             out.write("\nFiles\n\n")
         out.write(f"{line.state:<12} {for_terminal(line.path)}\n")
-        if line.error:
+        if line.detail:
             out.write(f"    {for_terminal(line.error)}: {for_terminal(line.detail)}\n")
         is_first = False
 

@@ -11,6 +11,7 @@ from xferengine.jobs import outcome
 from xferengine.jobs.itemreport import FileLine
 from xferengine.jobs.spec import ItemReport
 from xferengine.jobs.verb import Outcome
+from xferengine.jobs.wording import DIFFERENCES
 from xferengine.manifest import findings, transfers
 from xferengine.manifest.findings import STATES, Counts, Found
 from xferengine.manifest.schema import connect, mapped
@@ -22,8 +23,10 @@ NAMED = 200
 """Files of one kind that a summary names; the report names all."""
 KINDS = {"differs": "Differs", "only-a": "OnlyInA", "only-b": "OnlyInB"}
 """State of a file → what the summary calls it; of others the note names the class."""
-WORDS = {"differs": "differs", "only-a": "only in A", "only-b": "only in B", "unusable": "unusable name",
-         "uncompared": "not comparable"}  # fmt: skip
+WORDS = {state: DIFFERENCES[kind] for state, kind in KINDS.items()} | {
+    "unusable": "unusable name",
+    "uncompared": "not comparable",
+}
 NO_ITEM = "(belongs to nothing on the server)"
 _DIFFERENT = ("differs", "only-a", "only-b")
 _LEFT = ("unusable", "uncompared")
@@ -93,8 +96,11 @@ def _failures(con: sqlite3.Connection, *, is_complete: bool, with_items: bool) -
     for state in STATES if is_complete else ("differs",):
         for found in findings.found(con, state, NAMED):
             kind, detail = _kind_of(found)
-            ref = f"{found.item}/{found.key}" if with_items else found.key
-            yield Failure(ref=ref, error=kind, detail=detail)
+            yield Failure(ref=_name_of(found, with_items=with_items), error=kind, detail=detail)
+
+
+def _name_of(found: Found, *, with_items: bool) -> str:
+    return f"{found.item}/{found.key}" if with_items else found.key
 
 
 def _kind_of(found: Found) -> tuple[str, str]:
@@ -121,10 +127,16 @@ def counts_of(folder: Path) -> dict[str, int]:
 
 
 class CompareLines:
-    """Lines of the report; see ``itemreport.Lines``."""
+    """Lines of the report; see ``itemreport.Lines``.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of the job.
+        with_items: as for ``outcome_of``.
+    """
+
+    def __init__(self, folder: Path, *, with_items: bool) -> None:
         self._path = folder / "manifest.db"
+        self._with_items = with_items
 
     def items(self) -> Iterator[ItemReport]:
         """Yield all items, and what lies in the folder beside them."""
@@ -153,7 +165,7 @@ class CompareLines:
                 for state in STATES if findings.has_table(con) else ():
                     for found in findings.found(con, state):
                         kind, detail = _kind_of(found)
-                        path = found.key
+                        path = _name_of(found, with_items=self._with_items)
                         yield FileLine(item=found.item, path=path, state=WORDS[state], error=kind, detail=detail)
             finally:
                 con.close()

@@ -22,8 +22,9 @@ from xferengine.jobs.verify_ends import Ends, ends_of
 from xferengine.jobs.verify_hash import Hasher
 from xferengine.jobs.verify_listing import Lister, Match
 from xferengine.jobs.verify_local import Judge, take, walk
-from xferengine.manifest import comparisons, findings, overview
-from xferengine.manifest.comparisons import OTHER, PAGE, Side
+from xferengine.manifest import comparing, comparisons, findings, overview
+from xferengine.manifest.comparing import PAGE
+from xferengine.manifest.comparisons import OTHER, Side
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import ItemChanged, PlanReady, Summary
 from xferengine.model.items import ItemRef
@@ -57,6 +58,7 @@ class VerifyVerb:
         run = await life.manifest.write(comparisons.begin_run)
         async with self._open_cores(life) as cores, anyio.create_task_group() as tg:
             tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
+            tg.start_soon(partial(watch_until, life.settings.pool.until, life.stop, clock=life.clock))
             await self._look(life, cores, run)
             tg.cancel_scope.cancel()
         local, folder = self._ends.local, self._ends.folder
@@ -137,7 +139,7 @@ class VerifyVerb:
 
     def report(self, folder: Path, summary: Summary) -> JobReport:
         """Write the report; see ``Verb``."""
-        lines = verify_outcome.CompareLines(folder)
+        lines = verify_outcome.CompareLines(folder, with_items=self._ends.folder is None)
         write_item_reports(folder, summary, lines)
         shown = tuple(item for item, _ in zip(lines.items(), range(REPORTED), strict=False))
         return JobReport(summary=summary, items=shown, counts=verify_outcome.counts_of(folder))
@@ -146,13 +148,13 @@ class VerifyVerb:
 async def _compare(manifest: Manifest, ends: Ends, judge: Judge | None, run: int) -> None:
     """Compare all that needs no reading; a statement at a time, so that nobody waits long for the writer."""
     local = ends.local
-    end = await manifest.read(comparisons.last_id) + 1
+    end = await manifest.read(comparing.last_id) + 1
     if local is not None and judge is not None:
         for rows in judge.shared:
             for number in range(1, len(rows)):
                 await manifest.write(
                     partial(
-                        comparisons.mark_doubles,
+                        comparing.mark_doubles,
                         side=OTHER[local],
                         run=run,
                         item_id=rows[number],
@@ -160,25 +162,25 @@ async def _compare(manifest: Manifest, ends: Ends, judge: Judge | None, run: int
                     )
                 )
     for low in range(0, end, PAGE):
-        await manifest.write(partial(comparisons.mark_sides, run=run, low=low))
+        await manifest.write(partial(comparing.mark_sides, run=run, low=low))
     if local is not None and ends.folder is not None:
         await _join_folded(manifest, ends.folder, local, run)
         await _name_obstacles(manifest, ends.folder, OTHER[local])
     for low in range(0, end, PAGE):
-        await manifest.write(partial(comparisons.compare, run=run, low=low, hashes=local))
+        await manifest.write(partial(comparing.compare, run=run, low=low, hashes=local))
 
 
 async def _join_folded(manifest: Manifest, folder: Path, local: Side, run: int) -> None:
-    samples = await manifest.read(lambda con: comparisons.local_samples(con, local, run))
+    samples = await manifest.read(lambda con: comparing.local_samples(con, local, run))
     traits = await anyio.to_thread.run_sync(read_traits, folder, samples)
     if traits == FolderTraits():
         return
     after = 0
-    while keys := await manifest.read(partial(comparisons.keys_of, after=after, limit=_KEYS)):
+    while keys := await manifest.read(partial(comparing.keys_of, after=after, limit=_KEYS)):
         after = keys[-1][0]
         names = [(fold(key, traits), row) for row, key in keys]
-        await manifest.write(partial(comparisons.set_folded, names=names))
-    await manifest.write(partial(comparisons.join_folded, local=local, run=run))
+        await manifest.write(partial(comparing.set_folded, names=names))
+    await manifest.write(partial(comparing.join_folded, local=local, run=run))
 
 
 async def _name_obstacles(manifest: Manifest, folder: Path, remote: Side) -> None:
@@ -192,8 +194,8 @@ async def _name_obstacles(manifest: Manifest, folder: Path, remote: Side) -> Non
         ]
 
     after = 0
-    while rows := await manifest.read(partial(comparisons.present_only, side=remote, after=after, limit=_KEYS)):
+    while rows := await manifest.read(partial(comparing.present_only, side=remote, after=after, limit=_KEYS)):
         after = rows[-1][0]
         notes = await anyio.to_thread.run_sync(look, rows)
         if notes:
-            await manifest.write(partial(comparisons.set_notes, notes=notes))
+            await manifest.write(partial(comparing.set_notes, notes=notes))

@@ -124,7 +124,8 @@ def totals(con: sqlite3.Connection, *, units: int, bytes_resent: int) -> Totals:
         verified=number("verified") - unproven,
         skipped=number("present"),
         failed=number("failed", "refused") + failed_items,
-        refused=number("stale"),
+        refused=number("refused"),
+        stale=number("stale"),
         bytes_resent=bytes_resent,
     )
 
@@ -136,11 +137,9 @@ def failures(con: sqlite3.Connection, states: Sequence[str], limit: int = 1000) 
         for row in con.execute("SELECT key, error, detail FROM item WHERE error!='' ORDER BY id LIMIT ?", (limit,))
     ]
     marks = ",".join("?" * len(states))
-    for row in con.execute(
-        f"SELECT local, path, note FROM entry WHERE state IN ({marks}) ORDER BY id LIMIT ?", (*states, limit)
-    ):
+    for row in con.execute(f"{_NAMED} WHERE entry.state IN ({marks}) ORDER BY entry.id LIMIT ?", (*states, limit)):
         kind, _, detail = row["note"].partition(": ")
-        result.append(Failure(ref=row["local"] or row["path"], error=kind, detail=detail))
+        result.append(Failure(ref=_shown(row), error=kind, detail=detail))
     return result[:limit]
 
 
@@ -163,15 +162,26 @@ def unproven_items(con: sqlite3.Connection, limit: int = 1000) -> list[str]:
 def named_files(con: sqlite3.Connection) -> Iterator[tuple[str, str, str, str]]:
     """Yield (item, path, state, note) of files that a report names, by item."""
     marks = ",".join("?" * len(NAMED))
-    rows = con.execute(
-        "SELECT item.project, item.subject, item.label, entry.local, entry.path, entry.state, entry.note FROM entry"
-        f" JOIN item ON item.id=entry.item_id WHERE entry.state IN ({marks})"
-        " ORDER BY item.project, item.subject, item.label, entry.id",
-        NAMED,
-    )
-    for row in rows:
-        shown = "/".join(part for part in (row[0], row[1], row[2]) if part)
-        yield shown, row[3] or row[4], row[5], row[6]
+    order = "item.project, item.subject, item.label, entry.id"
+    for row in con.execute(f"{_NAMED} WHERE entry.state IN ({marks}) ORDER BY {order}", NAMED):
+        item_text = "/".join(part for part in (row["project"], row["subject"], row["item_label"]) if part)
+        yield item_text, _shown(row), row["state"], row["note"]
+
+
+_NAMED = (
+    "SELECT entry.local, entry.path, entry.state, entry.note, item.project, item.subject, item.label AS item_label,"
+    " item.accession, item.subject_id, resource.number, resource.child_id FROM entry"
+    " JOIN item ON item.id=entry.item_id JOIN resource ON resource.id=entry.resource_id"
+)
+
+
+def _shown(row: sqlite3.Row) -> str:
+    """Return where a file is: its place in the folder, or at the server when it has none."""
+    if row["local"]:
+        return row["local"]
+    place = row["accession"] or row["subject_id"] or row["project"]
+    scan = f"/{row['child_id']}" if row["child_id"] else ""
+    return f"{place}{scan}/resources/{row['number']}/files/{row['path']}"
 
 
 def has_broken(con: sqlite3.Connection) -> bool:

@@ -164,7 +164,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     failed: int = 0
     """Sessions refused or failed, files that failed, and files the scan could not use."""
     refused: int = 0
-    """Instances a filter or script of the server did not keep."""
+    """Uploads: instances a filter or script of the server did not keep. Downloads: names that the folder cannot hold,
+    counted in ``failed`` too. Comparisons: what could not be compared."""
+    stale: int = 0
+    """Files that were read twice alike and contradict the server's catalog; kept."""
     bytes_resent: int = 0
 
 

@@ -53,7 +53,9 @@ class ItemRef(msgspec.Struct, frozen=True, kw_only=True):
             case Level.EXPERIMENT:
                 return ("data", "experiments", self.experiment_id)
             case Level.SCAN:
-                return ("data", "experiments", self.experiment_id, "scans", self.child_id)
+                # raw, a slash would end the segment and a comma begin another scan (FIL 1.1)
+                scan = self.child_id.replace("/", "[SLASH]").replace(",", "[COMMA]")
+                return ("data", "experiments", self.experiment_id, "scans", scan)
             case Level.ASSESSOR if not self.direction:
                 # below the session "out" would be meant (FIL 1.1); an assessor is an experiment of its own, too
                 return ("data", "experiments", self.child_id)

@@ -46,7 +46,7 @@ def test_an_unknown_latency_begins_in_the_middle() -> None:
 
 def test_a_small_file_is_not_cut_into_many_pieces() -> None:
     assert Connections(16, RangesState()).pick(70 << 20, latency_s=0.1) == 8
-    assert Connections(16, RangesState()).pick(20 << 20, latency_s=0.1) == 2
+    assert Connections(16, RangesState()).pick(8 << 20, latency_s=0.1) == 2
     assert Connections(16, RangesState()).pick(1, latency_s=0.1) == 1
 
 
