@@ -221,7 +221,9 @@ async def test_faults_at_random_end_with_everything_there(tmp_path: Path, number
         put_file(emulator, PLACE, "NOTES", "d0/000.bin", b"old")
         put_file(emulator, PLACE, "NOTES", "d1/001.bin", b"torn", catalogued=False)
         for place, kind in enumerate(kinds):
-            more: dict[str, Any] = {"retry_after_s": 0} if kind == "unavailable" else {"after_bytes": 20_000 * (place + number)}
+            more: dict[str, Any] = (
+                {"retry_after_s": 0} if kind == "unavailable" else {"after_bytes": 20_000 * (place + number)}
+            )
             emulator.faults.add(kind, "/NOTES|/resources/|refresh", rate=0.08, times=6, **more)
         summary = await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"]).run()
         assert emulator.faults.hits

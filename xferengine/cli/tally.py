@@ -43,8 +43,6 @@ class Tally:
         self.attempts_failed = 0
         self._done_bytes = 0
         self._moving: dict[int, int] = {}
-        self._counted: dict[int, tuple[int, int]] = {}
-        """Files and bytes of units under way that are done."""
         self._ended: set[str] = set()
 
     @property
@@ -77,10 +75,9 @@ class Tally:
             case FilesDone():
                 self._count_files(event)
             case UnitDone():
-                counted = self._counted.pop(event.unit, (0, 0))
                 self._moving.pop(event.unit, None)
-                self._done_bytes += max(event.bytes - counted[1], 0)
-                self.files += max(event.files - counted[0], 0)
+                self._done_bytes += event.bytes
+                self.files += event.files
             case AttemptFailed():
                 self._moving.pop(event.unit, None)
                 self.attempts_failed += 1
@@ -102,9 +99,8 @@ class Tally:
                 return
 
     def _count_files(self, event: FilesDone) -> None:
-        files, size = self._counted.get(event.unit, (0, 0))
-        self._counted[event.unit] = files + event.files, size + event.bytes
-        self._moving[event.unit] = max(0, self._moving.get(event.unit, 0) - event.bytes)
+        if event.unit in self._moving:
+            self._moving[event.unit] = max(0, self._moving[event.unit] - event.bytes)
         self._done_bytes += event.bytes
         self.files += event.files
 

@@ -8,7 +8,6 @@ import anyio
 import msgspec
 
 from xferengine.errors import DiskFull, XferError
-from xferengine.jobs.attempt import SHIELD_S
 from xferengine.jobs.core import Core
 from xferengine.manifest import incoming, transfers
 from xferengine.manifest.incoming import Arrived
@@ -49,7 +48,8 @@ class Deliveries:
         core: whose manifest gets the rows.
         target: the folder.
 
-    Cancellation: what was taken is made final before ``run`` returns, within ``SHIELD_S`` seconds.
+    Cancellation: ``run`` does not hear of it: it ends when it is closed, and all that was taken is final then. Whoever
+    closes it waits for those who bring files first, so that what they finish while they are cancelled is final, too.
     """
 
     def __init__(self, core: Core, target: Target) -> None:
@@ -59,19 +59,20 @@ class Deliveries:
         self._has_some = anyio.Event()
         self._has_many = anyio.Event()
         self._has_room = anyio.Event()
-        self._is_closed = False
-        self._busy = 0
+        self._is_closed = self._is_over = False
         self.failed: dict[int, XferError] = {}
         """Files that could not become final, by row."""
 
     async def put(self, got: Sequence[Got]) -> None:
-        """Take files; waits while too many wait already."""
+        """Take files; waits while too many wait already.
+
+        Cancellation: they are taken.
+        """
         self._waiting += got
         self._has_some.set()
         if len(self._waiting) >= BATCH_FILES or any(file.size >= LARGE_BYTES for file in got):
             self._has_many.set()
-        while len(self._waiting) >= WAITING_FILES:
-            self._has_room = anyio.Event()
+        while len(self._waiting) >= WAITING_FILES and not self._is_over:
             await self._has_room.wait()
 
     def close(self) -> None:
@@ -88,22 +89,23 @@ class Deliveries:
             ManifestError: the rows cannot be written; the files are final, and are found on the next run.
         """
         try:
-            while not (self._is_closed and not self._waiting):
-                await self._has_some.wait()
-                with anyio.move_on_after(BATCH_S):
-                    await self._has_many.wait()
-                await self._commit_some()
+            # A batch that is cut after its renames would leave finals without rows, to be fetched again.
+            with anyio.CancelScope(shield=True):
+                while not (self._is_closed and not self._waiting):
+                    await self._has_some.wait()
+                    with anyio.move_on_after(BATCH_S):
+                        await self._has_many.wait()
+                    await self._commit_some()
         finally:
-            if self._waiting:
-                with anyio.move_on_after(SHIELD_S, shield=True):
-                    while self._waiting:
-                        await self._commit_some()
+            self._is_over = True
+            self._has_room.set()
 
     async def _commit_some(self) -> None:
         batch, self._waiting = self._waiting[:BATCH_FILES], self._waiting[BATCH_FILES:]
         if not self._is_closed and not self._waiting:
             self._has_some, self._has_many = anyio.Event(), anyio.Event()
-        self._has_room.set()
+        self._has_room.set()  # all who wait look again, at an event that nobody else can have replaced
+        self._has_room = anyio.Event()
         if not batch:
             return
         items = [Deliver(part=got.part, local=got.entry.local) for got in batch]

@@ -103,10 +103,12 @@ async def move_items(desk: Desk, item_ids: Sequence[int]) -> None:
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(desk.deliveries.run)
-        async with anyio.create_task_group() as movers:
-            for _ in range(min(ITEMS_AT_ONCE, len(item_ids))):
-                movers.start_soon(mover)
-        desk.deliveries.close()
+        try:
+            async with anyio.create_task_group() as movers:
+                for _ in range(min(ITEMS_AT_ONCE, len(item_ids))):
+                    movers.start_soon(mover)
+        finally:
+            desk.deliveries.close()
 
 
 class ItemMover:
@@ -234,10 +236,11 @@ class ItemMover:
         )
         return unit
 
-    def _end(self, unit: int, files: int, size: int, began: float) -> None:
+    def _end(self, unit: int, began: float) -> None:
+        """Say that a unit is over; its files are counted as they become final."""
         self._desk.units_done += 1
         seconds = round(self._core.clock.monotonic() - began, 3)
-        self._core.emit(UnitDone(unit=unit, study=self._ref, files=files, bytes=size, seconds=seconds))
+        self._core.emit(UnitDone(unit=unit, study=self._ref, files=0, bytes=0, seconds=seconds))
 
     async def _by_zip(self, plan: UnitPlan, entries: Sequence[EntryRow]) -> None:
         core, desk = self._core, self._desk
@@ -303,7 +306,7 @@ class ItemMover:
         self._doubts.update(result.doubtful)
         self._unsafe += result.unsafe
         if result.error is None:
-            self._end(unit, len(result.delivered), came, began)
+            self._end(unit, began)
             return
         self._desk.wasted_bytes += max(result.wire_bytes - came, 0)
         self._zip_errors.append(result.error)
@@ -342,7 +345,7 @@ class ItemMover:
                 tg.start_soon(pull)
         if failed:
             await core.manifest.write(lambda con: transfers.set_entries(con, failed))
-        self._end(unit, 0, 0, began)
+        self._end(unit, began)
 
     def _tell_strange_members(self) -> None:
         if self._unsafe:

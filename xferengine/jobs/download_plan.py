@@ -116,24 +116,27 @@ class DownloadPlanner:
 
     async def _list_one(self, wanted: Wanted) -> None:
         core = self._core
-        item_id = await core.manifest.write(lambda con: transfers.add_item(con, wanted.item, self._run))
         try:
             listings = await list_item(core, wanted, self._selection)
             if self._asks_refresh and _lacks_digests(listings) and await self._refresh(wanted):
                 listings = await list_item(core, wanted, self._selection)
-            earlier = await core.manifest.read(lambda con: incoming.earlier(con, item_id))
+            earlier = await core.manifest.read(lambda con: incoming.earlier(con, transfers.key_of(wanted.item)))
             intake = Intake(self._target, self._claims_of(wanted), earlier, with_project=self._with_project)
             placed = await core.threads.run(intake.place, listings)
         except XferError as error:
             if error.disposition is Disposition.FATAL:
                 raise
-            kind, detail = error.kind, error.message
-            await core.manifest.write(lambda con: transfers.set_item(con, item_id, "failed", kind, detail))
-            core.emit(ItemChanged(item=_ref(wanted), state="failed", detail=detail))
+            await core.manifest.write(lambda con, why=error: self._write_failed(con, wanted, why))
+            core.emit(ItemChanged(item=_ref(wanted), state="failed", detail=error.message))
             self._progress([])
             return
-        await core.manifest.write(lambda con: self._write(con, item_id, placed))
+        if placed or wanted.item.level is Level.EXPERIMENT:  # most subjects have no files of their own
+            await core.manifest.write(lambda con: self._write(con, wanted, placed))
         self._progress(placed)
+
+    def _write_failed(self, con: sqlite3.Connection, wanted: Wanted, error: XferError) -> None:
+        item_id = transfers.add_item(con, wanted.item, self._run)
+        transfers.set_item(con, item_id, "failed", error.kind, error.message)
 
     async def _refresh(self, wanted: Wanted) -> bool:
         """Ask for digests; say whether the server agreed."""
@@ -155,7 +158,8 @@ class DownloadPlanner:
             return self._claims.get(top) or NameClaims(self._target.traits)
         return self._claims.setdefault(top, NameClaims(self._target.traits))
 
-    def _write(self, con: sqlite3.Connection, item_id: int, placed: Sequence[Placed]) -> None:
+    def _write(self, con: sqlite3.Connection, wanted: Wanted, placed: Sequence[Placed]) -> None:
+        item_id = transfers.add_item(con, wanted.item, self._run)
         for one in placed:
             row = transfers.add_resource(con, item_id, one.listed.all, in_all=one.listed.in_all)
             incoming.replace(con, item_id, row, self._run, one.files)

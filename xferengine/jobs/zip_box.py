@@ -19,7 +19,7 @@ from xferengine.manifest.transfers import EntryRow
 from xferengine.model.items import ItemRef, ResourceRef
 from xferengine.store.names import check_relative
 from xferengine.store.target import PartFile, PartResult, Target
-from xferengine.streams.unzip import Member
+from xferengine.streams.unzip import DEFLATED, Member
 
 INLINE_BYTES = 1 << 20
 """A member up to this size is collected and written at once."""
@@ -101,6 +101,7 @@ class Box:
         self.held_bytes = 0
         self.doubtful: dict[int, XferError] = {}
         self.unknown = self.unsafe = 0
+        self.has_deflated = False
         self._taken: set[int] = set()
         self._parts: dict[int, PartFile] = {}
 
@@ -113,6 +114,7 @@ class Box:
 
     def take(self, member: Member) -> Receiver | None:
         """Choose what receives a member; nothing when it is not wanted."""
+        self.has_deflated = self.has_deflated or member.method == DEFLATED
         if member.is_folder:
             return None
         entry = self.job.names.find(member.name)

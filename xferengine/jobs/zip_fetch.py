@@ -24,6 +24,8 @@ __all__ = ["ZipFetch", "ZipJob", "ZipResult"]
 BLOCK_BYTES = 1 << 20
 """Content is collected up to this before a thread takes it: a hop costs some 50 µs."""
 TELL_BYTES = 1 << 20
+LEAST_SLICE_BYTES, FIRST_SLICE_BYTES, DEFLATED_SLICE_BYTES = 1 << 10, 16 << 10, 64 << 10
+"""What comes out of a slice of the archive is held at once, and deflate makes up to a thousand bytes of one."""
 STORES = 2
 """Threads that hash and write for one archive: MD5 takes longer than everything else together."""
 
@@ -48,6 +50,7 @@ class ZipFetch:
         self._pending: deque[Pending[Stored]] = deque()
         self._is_ordered = False
         self._untold = 0
+        self._slice_bytes = FIRST_SLICE_BYTES
 
     async def run(self) -> ZipResult:
         """Read the archive to its end, or as far as it goes.
@@ -90,13 +93,27 @@ class ZipFetch:
                 if core.limiter is not None:
                     await core.limiter.take(len(chunk))
                 self._count(len(chunk))
-                unzip.feed(chunk)
-                if box.held_bytes >= BLOCK_BYTES:
-                    await self._store()
+                at = 0
+                while at < len(chunk):
+                    piece = memoryview(chunk)[at : at + self._slice_bytes]
+                    before = box.held_bytes
+                    unzip.feed(piece)
+                    at += len(piece)
+                    self._adapt(len(piece), box.held_bytes - before)
+                    if box.held_bytes >= BLOCK_BYTES:
+                        await self._store()
         summary = unzip.finish()
         # Their bytes were where a link leads, whatever was checked about them.
         self._result.unsafe += len(summary.links) + len(summary.specials)
         await self._store_rest()
+
+    def _adapt(self, fed: int, held: int) -> None:
+        """Feed less at once where much comes out of it."""
+        if held > 2 * BLOCK_BYTES:
+            self._slice_bytes = max(LEAST_SLICE_BYTES, fed * BLOCK_BYTES // held)
+        elif held < BLOCK_BYTES:
+            most = DEFLATED_SLICE_BYTES if self._box.has_deflated else BLOCK_BYTES
+            self._slice_bytes = min(2 * self._slice_bytes, most)
 
     def _open(self) -> AbstractAsyncContextManager[Stream]:
         job, files = self._job, self._core.client.files
@@ -121,7 +138,9 @@ class ZipFetch:
             await self._take_one()
 
     async def _take_one(self) -> None:
-        stored, result = await self._pending.popleft().wait(), self._result
+        # It stays in line until its thread has ended: a cancelled wait must not let another one overtake it.
+        stored, result = await self._pending[0].wait(), self._result
+        self._pending.popleft()
         result.doubtful.update(stored.doubtful)
         result.raw.update(stored.raw)
         result.delivered.update(got.entry.id for got in stored.got)

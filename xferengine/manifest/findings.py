@@ -80,8 +80,8 @@ def found(con: sqlite3.Connection, state: str, limit: int = -1) -> Iterator[Foun
 def size_only(con: sqlite3.Connection, limit: int = 1000) -> list[str]:
     """Return ids of items with files that nothing but their size was compared of."""
     rows = con.execute(
-        "SELECT accession, subject_id, project FROM item WHERE EXISTS (SELECT 1 FROM pair"
-        f" WHERE pair.item_id=item.id AND pair.state='equal' AND pair.means='size' AND {_of_run(con)}) ORDER BY item.id LIMIT ?",
+        "SELECT accession, subject_id, project FROM item WHERE EXISTS (SELECT 1 FROM pair WHERE pair.item_id=item.id"
+        f" AND pair.state='equal' AND pair.means='size' AND {_of_run(con)}) ORDER BY item.id LIMIT ?",
         (limit,),
     )
     return [_id_of(row) for row in rows]

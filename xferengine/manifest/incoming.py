@@ -76,12 +76,16 @@ def forget_unwanted_items(con: sqlite3.Connection, run: int) -> None:
     con.execute("DELETE FROM item WHERE seen_run<?", (run,))
 
 
-def earlier(con: sqlite3.Connection, item_id: int) -> dict[tuple[str, str], EntryRow]:
-    """Return what is known of an item's files, by (server's id of the resource, path)."""
+def earlier(con: sqlite3.Connection, key: str) -> dict[tuple[str, str], EntryRow]:
+    """Return what is known of an item's files, by (server's id of the resource, path).
+
+    Args:
+        key: of the item, ``transfers.key_of``.
+    """
     rows = con.execute(
-        "SELECT entry.*, resource.number FROM entry JOIN resource ON resource.id=entry.resource_id"
-        " WHERE entry.item_id=?",
-        (item_id,),
+        "SELECT entry.*, resource.number FROM item JOIN entry ON entry.item_id=item.id"
+        " JOIN resource ON resource.id=entry.resource_id WHERE item.key=?",
+        (key,),
     )
     return {(row["number"], row["path"]): entry(row) for row in rows}
 

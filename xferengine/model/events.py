@@ -102,7 +102,8 @@ class AttemptFailed(Event, frozen=True):
 
 
 class FilesDone(Event, frozen=True):
-    """Some files of a unit lie under their final names, durably; its ``UnitDone`` counts them once more."""
+    """Some files of a unit lie under their final names, durably; this may come after its ``UnitDone``, which does not
+    count them again."""
 
     unit: int
     files: int

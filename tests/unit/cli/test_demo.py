@@ -12,7 +12,7 @@ import urllib.request
 import click
 import pytest
 
-from xferengine.cli.commands.demo import INSTANCES, SERIES, SESSIONS, next_steps
+from xferengine.cli.commands.demo import INSTANCES, NOTES, SERIES, SESSIONS, next_steps
 from xferengine.cli.commands.emulator import build_config
 from xferengine.cli.main import cli
 from xferengine.errors import SettingsError
@@ -23,8 +23,10 @@ def test_demo_verifies_every_instance(xferengine, tmp_path):
     assert ran.code == 0, ran.err
     last = json.loads(ran.out.splitlines()[-1])
     assert last["event"] == "summary"
-    assert last["totals"]["verified"] == SESSIONS * SERIES * INSTANCES
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"dicom", "emulator", "state"}
+    assert last["totals"]["verified"] == SESSIONS * SERIES * INSTANCES + len(NOTES)
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {
+        "dicom", "download", "emulator", "notes", "state",
+    }  # fmt: skip
     assert "The same command again: 0 B sent" in ran.err
 
 

@@ -46,7 +46,8 @@ def test_every_verb_exists_and_explains_itself(xferengine):
 
 def test_the_verbs_are_those_of_this_version():
     assert set(main.COMMANDS) == {
-        "demo", "upload", "upload-files", "download", "verify", "api", "jobs", "prearchive", "doctor", "emulator", "login", "logout", "whoami",
+        "demo", "upload", "upload-files", "download", "verify", "api", "jobs", "prearchive", "doctor", "emulator",
+        "login", "logout", "whoami",
     }  # fmt: skip
 
 

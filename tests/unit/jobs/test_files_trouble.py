@@ -177,6 +177,14 @@ async def test_retries_end_some_time() -> None:
         await bench.settle(bench.unit(), ReadInterrupted("x"))
 
 
+async def test_a_lost_answer_that_brought_files_is_no_failure_in_a_row() -> None:
+    bench = Bench()
+    for _ in range(9):
+        await bench.settle(bench.unit(), Ambiguous("x", status=504))
+        bench.trouble.progressed()
+    assert bench.states == ["doubtful"]
+
+
 async def test_while_the_breaker_is_open_it_decides() -> None:
     bench = Bench(is_down=True)
     for _ in range(9):
