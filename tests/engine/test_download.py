@@ -13,6 +13,8 @@ from xferengine.emulator.config import EmulatorConfig
 from xferengine.emulator.seed import SeededFile, SeedPlace, SeedShape, put_file, seed_project
 from xferengine.emulator.server import Emulator, open_emulator
 from xferengine.errors import SettingsError
+from xferengine.jobs.plan import RunOptions
+from xferengine.jobs.runner import run_job
 
 SHAPE = SeedShape(sessions=3, scans=2, files=5, file_bytes=3000)
 PLACE = SeedPlace("P", "P_S001", "P_E001", scan="1")
@@ -154,6 +156,17 @@ async def test_a_dry_run_moves_nothing(server, seeded, tmp_path):
 
     assert (summary.state, summary.exit_code) == ("planned", 0)
     assert on_disk(tmp_path / "out") == {}
+
+
+async def test_a_dry_run_that_was_shown_is_no_refusal(server, seeded, tmp_path):
+    job = job_for(server, tmp_path)
+
+    async def show(plan) -> bool:
+        return False  # nothing is to be done after a dry run, as the terminal's view says
+
+    report = await run_job(job.spec, job.settings, confirm=show, options=RunOptions(dry_run=True))
+
+    assert (report.summary.state, report.summary.exit_code) == ("planned", 0)
 
 
 async def test_a_site_without_digests(server, tmp_path):

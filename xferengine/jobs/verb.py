@@ -49,7 +49,7 @@ class Life:
             tg.start_soon(cancel_on_stop, self.stop, tg.cancel_scope)
             agreed = await self.confirm(view)
             tg.cancel_scope.cancel()
-        self.declined = not agreed
+        self.declined = not agreed and not self.options.dry_run
         return agreed
 
     async def drain(self, work: Work) -> None:

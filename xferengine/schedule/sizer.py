@@ -136,7 +136,8 @@ class Sizer:
 
     def _best_size(self, total_bytes: int, mean_bytes: float, parallel: int) -> float:
         sizes = [s for s in _grid(self.bound_bytes) if s / mean_bytes <= self._cfg.bundle_files_max]
-        sizes = sizes or [min(mean_bytes, self.bound_bytes)]
+        # files so small that the number of them is what bounds a bundle
+        sizes = sizes or [min(mean_bytes * self._cfg.bundle_files_max, self.bound_bytes)]
         ordinary = [s for s in sizes if self._time_of(s, mean_bytes) <= _GOAL_S[1]] or sizes[:1]
         efficient = [s for s in ordinary if self._model.costs[0] <= _OVERHEAD_MAX * self._time_of(s, mean_bytes)]
         efficient = efficient or ordinary[-1:]

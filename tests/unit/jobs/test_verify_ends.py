@@ -75,7 +75,9 @@ def ref(label: str = "DICOM", number: str = "7", **changes: str) -> ResourceRef:
 def test_names_hold_nothing_that_differs_between_servers():
     remote = parse_remote(":P/S/E")
     names = PairNames(remote, remote)
-    assert names.folder(ref(child_type="T2"), {}) == names.folder(ref(number="8"), {}) == "scans/1/resources/DICOM/files"
+    assert (
+        names.folder(ref(child_type="T2"), {}) == names.folder(ref(number="8"), {}) == "scans/1/resources/DICOM/files"
+    )
     assert names.folder(ref("", "7"), {}) == names.folder(ref("", "8"), {})
     assessor = {"level": "assessor", "child_id": "XNAT_E7", "direction": "out"}
     assert names.folder(ref(**assessor), {"XNAT_E7": "QC"}) == "assessors/QC/out/resources/DICOM/files"
