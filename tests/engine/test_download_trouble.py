@@ -120,6 +120,18 @@ async def test_broken_ranges_are_mended(server, tmp_path, singly, kind, options)
     assert on_disk(tmp_path / "out") == wanted_bytes(big)
 
 
+@pytest.mark.parametrize("status", [500, 504])
+async def test_a_server_that_makes_no_archives_is_asked_for_files(server, seeded, tmp_path, status):
+    server.faults.add("early-error", match="format=zip", times=0, status=status)
+    job = job_for(server, tmp_path)
+
+    summary = await job.run()
+
+    assert (summary.state, summary.exit_code) == ("done", 0)
+    assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
+    assert not [event for event in job.events if type(event).__name__ == "Paused"]
+
+
 HOSTILE = [
     ("member-renamed", {"label": "../../{name}"}),
     ("member-renamed", {"label": "/etc/{name}"}),

@@ -33,6 +33,7 @@ from xferengine.emulator.world import World
 __all__ = ["HasWorld", "SeedPlace", "SeedShape", "SeededFile", "make_place", "put_file", "seed_project"]
 
 _TAIL_BYTES = 16
+_BLOCK_BYTES = 16 << 20  # larger bodies repeat it
 _VARIANTS = 16  # different bodies; files of one body differ in their last bytes, which makes MD5 cheap
 _SESSION_TYPE, _SCAN_TYPE, _ASSESSOR_TYPE = "xnat:mrSessionData", "xnat:mrScanData", "xnat:qcAssessmentData"
 
@@ -214,27 +215,30 @@ class _Bodies:
     def __init__(self, size: int, seed: int) -> None:
         self._tail = min(size, _TAIL_BYTES)
         shared = size - self._tail
-        base = random.Random(seed).randbytes(shared + _VARIANTS)
-        self._heads = [base[start : start + shared] for start in range(_VARIANTS)]
+        self._variants = _VARIANTS if size <= _BLOCK_BYTES else 1
+        length = shared + self._variants
+        block = random.Random(seed).randbytes(min(length, _BLOCK_BYTES))
+        base = memoryview(block * -(-length // max(len(block), 1)))
+        self._heads = [base[start : start + shared] for start in range(self._variants)]
         self._digests = [hashlib.md5(head, usedforsecurity=False) for head in self._heads]
         self._number = 0
 
-    def __iter__(self) -> Iterator[tuple[tuple[bytes, bytes], str]]:
+    def __iter__(self) -> Iterator[tuple[tuple[bytes | memoryview, bytes], str]]:
         return self
 
-    def __next__(self) -> tuple[tuple[bytes, bytes], str]:
+    def __next__(self) -> tuple[tuple[bytes | memoryview, bytes], str]:
         number, self._number = self._number, self._number + 1
         tail = number.to_bytes(_TAIL_BYTES, "little")[: self._tail]
-        digest = self._digests[number % _VARIANTS].copy()
+        digest = self._digests[number % self._variants].copy()
         digest.update(tail)
-        return (self._heads[number % _VARIANTS], tail), digest.hexdigest()
+        return (self._heads[number % self._variants], tail), digest.hexdigest()
 
 
 def _put_many(
     world: World,
     place: SeedPlace,
     label: str,
-    files: Iterable[tuple[str, tuple[tuple[bytes, bytes], str]]],
+    files: Iterable[tuple[str, tuple[tuple[bytes | memoryview, bytes], str]]],
     *,
     digest: bool,
 ) -> list[SeededFile]:
@@ -254,7 +258,7 @@ def _put_many(
     return seeded
 
 
-def _write(path: Path, parts: tuple[bytes, bytes]) -> None:
+def _write(path: Path, parts: tuple[bytes | memoryview, bytes]) -> None:
     with path.open("wb", buffering=0) as file:
         if os.writev(file.fileno(), parts) != sum(map(len, parts)):
             raise OSError(f"short write: {path.name}")

@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import Disposition, RemoteError, XferError
+from xferengine.errors import Disposition, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries
 from xferengine.jobs.file_fetch import FileFetch
 from xferengine.jobs.file_read import FileReader
-from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult
+from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult, is_archive_fault, tell_slot
 from xferengine.jobs.zip_names import MemberNames
 from xferengine.manifest import transfers
 from xferengine.manifest.transfers import EntryRow, ItemRow, ResourceRow
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 ITEMS_AT_ONCE = 12
 PULLERS = 32
 """Single requests of one unit that may wait for a slot at the same time."""
+ARCHIVE_FAULTS = 3
+"""So many archives in a row that the server fails to make, and the rest of the run does without."""
 ZIP_ROUNDS = 2
 """After so many broken archives the rest is fetched file by file."""
 
@@ -66,8 +68,21 @@ class Desk:
         self.reader = FileReader(core, target, model)
         self.files = FileFetch(core, target, deliveries, self.reader, hashing=hashing)
         self.unit_ids = itertools.count(1)
+        self._archive_faults = 0
         self.units_done = 0
         self.wasted_bytes = 0
+
+    @property
+    def avoids_archives(self) -> bool:
+        """Whether archives fail on this server as a rule: files then come singly."""
+        return self._archive_faults >= ARCHIVE_FAULTS
+
+    def note_archive(self, error: XferError | None) -> None:
+        """Take note of how an archive ended."""
+        if error is None:
+            self._archive_faults = 0
+        elif is_archive_fault(error):
+            self._archive_faults += 1
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +148,7 @@ class ItemMover:
         core = self._core
         core.emit(ItemChanged(item=self._ref, state="moving"))
         for number in range(1, ZIP_ROUNDS + 1):
-            if not self._todo or not core.stop.is_feeding:
+            if not self._todo or not core.stop.is_feeding or self._desk.avoids_archives:
                 break
             self._zip_errors.clear()
             await self._run_waves()
@@ -246,7 +261,7 @@ class ItemMover:
         core, desk = self._core, self._desk
         holder, everything, single = self._zip_place(plan)
         async with core.lanes.bulk.slot(0, cost_bytes=plan.bytes) as slot:
-            if not core.stop.is_feeding:
+            if not core.stop.is_feeding or desk.avoids_archives:
                 slot.unused()
                 return
             unit = self._begin(plan)
@@ -261,8 +276,8 @@ class ItemMover:
             )
             began = core.clock.monotonic()
             result = await ZipFetch(core, desk.target, desk.deliveries, job).run()
-            if isinstance(result.error, RemoteError):
-                slot.failed(result.error)
+            tell_slot(slot, result.error)
+        desk.note_archive(result.error)
         self._learn(plan, result, core.clock.monotonic() - began)
         if len(entries) == sum(row.files for row in self._resources.values() if self._is_carried(plan, row)):
             # Only then is a member that is no wanted file one that no listing names.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.errors import DigestMismatch, IntegrityError, NotFound, RemoteChanged, RemoteError, XferError
+from xferengine.errors import DigestMismatch, IntegrityError, NotFound, RemoteChanged, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries, Got
 from xferengine.jobs.doubts import Differs, DiffersInside, judge
 from xferengine.jobs.file_read import FileReader, Read, gone
-from xferengine.jobs.zip_fetch import ZipFetch, ZipJob
+from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, tell_slot
 from xferengine.jobs.zip_names import MemberNames
 from xferengine.manifest.transfers import EntryRow, ResourceRow
 from xferengine.model.events import AttemptFailed
@@ -173,8 +173,7 @@ class _Chase:
         owner = self._owner
         async with self._core.lanes.bulk.slot(0, cost_bytes=max(entry.size, 0)) as slot:
             result = await ZipFetch(self._core, owner.target, owner.deliveries, job).run()
-            if isinstance(result.error, RemoteError):
-                slot.failed(result.error)
+            tell_slot(slot, result.error)
         found = result.raw.get(entry.id)
         if found is None:
             raise result.doubtful.get(entry.id) or result.error or gone(entry)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
-from xferengine.errors import ArchiveBroken, LocalError, XferError
+from xferengine.errors import ArchiveBroken, LocalError, RemoteError, ServerFault, XferError
 from xferengine.jobs.attempt import SHIELD_S
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries
@@ -15,6 +15,7 @@ from xferengine.jobs.zip_box import Box, Stored, ZipJob, ZipResult
 from xferengine.kit.threads import Pending
 from xferengine.model.events import BytesMoved
 from xferengine.model.items import ResourceRef
+from xferengine.schedule.lanes import Slot
 from xferengine.store.target import Target
 from xferengine.streams.unzip import Unzip, UnzipLimits
 from xferengine.xnat.transport import Stream
@@ -28,6 +29,21 @@ LEAST_SLICE_BYTES, FIRST_SLICE_BYTES, DEFLATED_SLICE_BYTES = 1 << 10, 16 << 10, 
 """What comes out of a slice of the archive is held at once, and deflate makes up to a thousand bytes of one."""
 STORES = 2
 """Threads that hash and write for one archive: MD5 takes longer than everything else together."""
+
+
+def is_archive_fault(error: XferError) -> bool:
+    """Tell whether a server answered that it cannot make an archive; a proxy may lose patience with it (FIL 9.2)."""
+    return isinstance(error, ServerFault) and error.status in {500, 504}
+
+
+def tell_slot(slot: Slot, error: XferError | None) -> None:
+    """Tell a lane how an archive ended. One that cannot be made says nothing about the server's health."""
+    if error is None:
+        return
+    if is_archive_fault(error):
+        slot.unused()
+    elif isinstance(error, RemoteError):
+        slot.failed(error)
 
 
 class ZipFetch:
