@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +29,13 @@ def write_results(folder: Path, name: str, records: list[Record], about: dict[st
     for scenario in dict.fromkeys(record["scenario"] for record in records):
         mine = [record for record in records if record["scenario"] == scenario]
         text += _section(scenario, mine)
-        _plot(folder / f"{name}-{scenario}.png", scenario, mine)
+        _plot(folder / f"{name}-{_slug(scenario)}.png", scenario, mine)
     (folder / f"{name}.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
+
+
+def _slug(scenario: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", scenario).strip("-")
 
 
 def _section(scenario: str, records: list[Record]) -> list[str]:

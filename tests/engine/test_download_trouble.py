@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -130,6 +132,26 @@ async def test_a_server_that_makes_no_archives_is_asked_for_files(server, seeded
     assert (summary.state, summary.exit_code) == ("done", 0)
     assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
     assert not [event for event in job.events if type(event).__name__ == "Paused"]
+
+
+@pytest.mark.parametrize("catalog_of_copy", [False, True])
+@pytest.mark.parametrize("size", [5_000, 3_000_000])
+async def test_a_file_the_server_has_only_compressed(server, singly, tmp_path, size, catalog_of_copy):
+    """The catalog may speak of the file, then that is stored, or of the copy, then that is."""
+    data = bytes(range(256)) * (size // 256)
+    packed = gzip.compress(data)
+    if catalog_of_copy:
+        digest, listed = hashlib.md5(packed).hexdigest(), len(packed)
+        file = put_file(server, PLACE, "NIFTI", "vol.nii", data, digest=digest, size=listed)
+    else:
+        file = put_file(server, PLACE, "NIFTI", "vol.nii", data)
+    file.disk_path.with_name("vol.nii.gz").write_bytes(packed)
+    file.disk_path.unlink()
+
+    summary = await job_for(server, tmp_path).run()
+
+    assert (summary.state, summary.exit_code) == ("done", 0)
+    assert on_disk(tmp_path / "out") == {local_path(file): packed if catalog_of_copy else data}
 
 
 HOSTILE = [

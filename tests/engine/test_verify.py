@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from download_kit import download_spec
 from trouble_kit import open_site
-from verify_kit import compare, fill, named
+from verify_kit import compare, fill, named, settings_for
 
 from xferengine.emulator.seed import SeedPlace, SeedShape, put_file, seed_project
 from xferengine.jobs import verify_verb
+from xferengine.jobs.runner import run_job
 from xferengine.store.names import FolderTraits
 
 SCAN = SeedPlace("P", "P_S001", "P_E001", scan="1", kind="T1")
@@ -196,8 +198,8 @@ async def test_filters_hold_for_both_sides(tmp_path: Path) -> None:
         (folder / "P_E002/scans/1-T1/resources/OTHER/files/extra.txt").write_bytes(b"")
         (folder / "P/resources/NOTES/files/own").write_bytes(b"")
 
-        async def left(*include: str, **spec: tuple[str, ...]) -> set[str]:
-            job = compare(emulator, tmp_path / "state", ":P", folder, include=include, **spec)
+        async def left(*include: str, exclude: tuple[str, ...] = ()) -> set[str]:
+            job = compare(emulator, tmp_path / "state", ":P", folder, include=include, exclude=exclude)
             await job.run()
             assert set(named(job).values()) <= {"OnlyInB"}
             return {ref.rpartition("/")[2] for ref in named(job)}
@@ -264,3 +266,18 @@ async def test_two_files_with_one_local_name(tmp_path: Path) -> None:
         assert (await job.run()).exit_code == 3
         assert list(named(job).values()) == ["NameClash"]
         assert job.report.counts == {"equal (digest)": 1, "unusable name": 1}
+
+
+@pytest.mark.parametrize("remotes", [(":P",), (":*",), (":P/P_S001/P_E001/scans/1", ":P/P_S001/P_E001/scans/2")])
+async def test_what_was_downloaded_is_equal(tmp_path: Path, remotes: tuple[str, ...]) -> None:
+    async with open_site(projects=("P", "Q")) as emulator:
+        seed_project(emulator, "P", SeedShape(awkward=True))
+        seed_project(emulator, "Q", SeedShape(scans=1))
+        spec = download_spec(emulator, tmp_path / "out", *remotes)
+        report = await run_job(spec, settings_for(emulator, tmp_path / "s"))
+        assert report.summary.exit_code == 0
+        for remote in remotes:
+            job = compare(emulator, tmp_path / "s", remote, tmp_path / "out")
+            summary = await job.run()
+            assert (summary.state, summary.exit_code) == ("done", 0), named(job)
+            assert summary.totals.verified > 0

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import anyio
 import msgspec
 from trouble_kit import open_site
 from verify_kit import compare, named, settings_for
@@ -157,3 +161,41 @@ async def test_resources_of_one_label_are_not_mixed_up(tmp_path: Path) -> None:
         assert (await job.run()).exit_code == 3
         assert list(named(job).values()) == ["NameClash"]
         assert job.report.counts == {"equal (digest)": 1, "unusable name": 1}
+
+
+async def test_the_program_compares_two_profiles(tmp_path: Path) -> None:
+    async with two_sites() as (first, second):
+        seed_project(first, "OTHER", SeedShape(sessions=3))
+        config = tmp_path / "profiles.toml"
+        config.write_text(
+            "".join(
+                f'[profiles.{name}]\nurl = "{site.url}"\nuser = "admin"\npassword_env = "SECRET"\n'
+                for name, site in (("a", first), ("b", second))
+            )
+        )
+        config.chmod(0o600)
+        command = [
+            sys.executable,
+            "-m",
+            "xferengine",
+            "verify",
+            "a:OTHER",
+            "b:OTHER",
+            "--json",
+            "--config",
+            str(config),
+        ]
+        env = {**os.environ, "SECRET": "admin", "XFERENGINE_STATE_DIR": str(tmp_path / "state")}
+        env = {name: value for name, value in env.items() if not name.startswith("XNAT_")}
+        ran = await anyio.run_process(command, env=env, check=False)
+        assert ran.returncode == 0, ran.stderr
+        lines = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert [line["event"] for line in lines if line["event"] != "listing-progress"] == [
+            "job-started", "plan-ready", *["item-changed"] * 7, "summary"
+        ]  # fmt: skip
+        assert (lines[-1]["verb"], lines[-1]["totals"]["verified"]) == ("verify", 18)
+        put_file(second, SeedPlace("OTHER", "OTHER_S001", "OTHER_E001", scan="1"), "DICOM", "new", b"")
+        resume = [*command[:3], "jobs", "retry", lines[-1]["job"], "--json", "--config", str(config)]
+        ran = await anyio.run_process(resume, env=env, check=False)
+        assert ran.returncode == 4, ran.stderr
+        assert [failure["error"] for failure in json.loads(ran.stdout.splitlines()[-1])["failures"]] == ["OnlyInB"]

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -47,6 +47,8 @@ from xferengine.emulator.seed import SeedPlace, SeedShape, put_file, seed_projec
 from xferengine.emulator.world import World
 
 MORE_RUNS = 3
+LOG = Path(tempfile.gettempdir()) / f"kill-download-{os.getpid()}.log"
+"""Of the trial that runs; kept when it fails."""
 RANGED_BYTES = 64 << 20
 UNSAVED_BYTES = 64 << 20
 """Of a file that comes in ranges, between two savings."""
@@ -122,7 +124,6 @@ class Trial:
     server: StrikingServer
     place: Path
     state: Path | None = None
-    arguments: tuple[str, ...] = ()
     wrong: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
     runs: int = 0
@@ -139,7 +140,7 @@ class Trial:
         self.runs += 1
         return Program(
             self.server, self.place, "download", ":P", "--to", str(self.folder), "--state-dir", str(self.state),
-            *self.arguments,
+            "--log-file", str(LOG),
         )  # fmt: skip
 
     def end(self, program: Program) -> int:
@@ -148,8 +149,8 @@ class Trial:
         assert self.state is not None
         self.wrong += wrong_finals(self.folder, self.site.wanted, all_there=code == 0)
         self.wrong += false_claims(self.state, self.folder)
-        if "Traceback" in program.trouble:
-            self.wrong.append(f"exit {code}: {program.trouble[-600:]}")
+        if "Traceback" in program.trouble or code == 1:
+            self.wrong.append(f"exit {code}: {program.trouble[-900:]}")
         if code != 0:
             self.allow(units_in_flight(program.events), saves=code > 0)
         return code
@@ -205,6 +206,11 @@ class Moments:
         if kind == 1:
             return site.listing_bytes + int(moving * (1 - rng.random() * 0.03))
         return site.listing_bytes + int(moving * rng.random() * 0.98) + 1
+
+    def early_byte(self) -> int:
+        """Return one before space was reserved for all large files."""
+        rng, site = self._rng, self._site
+        return rng.randint(1, site.listing_bytes + rng.choice((1, site.clean_bytes // 50, site.clean_bytes // 4)))
 
     def delay_s(self) -> float:
         """Return how long after that byte: mostly at once."""
@@ -268,14 +274,12 @@ def interrupt(trial: Trial, moments: Moments, number: signal.Signals, again_s: f
 
 def fill_disk(trial: Trial, moments: Moments, room_bytes: int) -> tuple[str, bool]:
     """Fill the disk while the program writes; it must say so with exit 11, and go on when there is room again."""
-    at = moments.byte()
+    at = moments.early_byte()
     ballast = trial.folder.parent / "ballast"
     server, program = trial.server, trial.start()
     while server.sent - trial.sent_before < at and program.is_running():
         time.sleep(0.0005)
-    free = shutil.disk_usage(trial.folder.parent).free
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(free - room_bytes, 1))
+    _take_space(ballast, room_bytes)
     code = trial.end(program)
     trial.expect(code, 11, 0)
     ballast.unlink()
@@ -283,6 +287,14 @@ def fill_disk(trial: Trial, moments: Moments, room_bytes: int) -> tuple[str, boo
         trial.wrong.append("exit 11 without a word")
     trial.finish()
     return trial.verdict(f"disk full after {at / 1e6:.3f} MB and {room_bytes / 1e6:.3f} MB more (exit {code})")
+
+
+def _take_space(ballast: Path, room_bytes: int) -> None:
+    """Write a file that leaves so much of a disk on which others write, too."""
+    with ballast.open("wb") as file:
+        while (free := shutil.disk_usage(ballast.parent).free) > room_bytes:
+            with suppress(OSError):  # it was taken meanwhile
+                os.posix_fallocate(file.fileno(), os.fstat(file.fileno()).st_size, free - room_bytes)
 
 
 @contextmanager
@@ -293,7 +305,7 @@ def small_disk(place: Path, size: int) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def can_mount() -> bool:
@@ -319,7 +331,7 @@ def one_trial(kind: str, site: Site, rng: random.Random, place: Path, switches: 
             content = sum(path.stat().st_size for path in site.wanted.values())
             with small_disk(place / "disk", int(content * 1.1) + (16 << 20)) as disk:
                 state = disk / "state" if rng.random() < 0.5 else place / "state"
-                return fill_disk(Trial(site, server, disk, state), moments, rng.randrange(1 << 21))
+                return fill_disk(Trial(site, server, disk, state), moments, rng.randrange(1 << 22))
         trial = Trial(site, server, place)
         number = rng.choice(list(SIGNALS))
         actions: dict[str, Callable[[], tuple[str, bool]]] = {
@@ -336,6 +348,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20, help="trials")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", type=int, help="number of the one trial to repeat")
     parser.add_argument("--kind", choices=sorted(set(KINDS)), help="trials of one kind only")
     parser.add_argument("--big", default=",".join(str(size) for size, _ in BIG), help="sizes of the large files in MB")
     parser.add_argument("--out", type=Path, help="keep the lines here, too")
@@ -348,23 +361,27 @@ def main() -> int:
         place = Path(folder)
         (place / "clean").mkdir()
         site = measured(make_site(place / "data", SHAPE, big, given.seed), place / "clean")
-        for number in range(given.kills):
+        for number in range(given.kills) if given.only is None else [given.only - 1]:
             rng = random.Random(f"{given.seed}/{number}")
             here = place / "trial"
             here.mkdir()
             line, good = one_trial(kinds[number % len(kinds)], site, rng, here)
             shutil.rmtree(here)
+            if good:
+                LOG.unlink(missing_ok=True)
+            else:
+                LOG.rename(LOG.with_suffix(f".{number + 1}.log"))
             passed += good
             lines.append(f"{number + 1:>3} {line}")
             print(lines[-1], flush=True)
     size = sum(1 for _ in site.wanted)
-    lines.append(f"{passed} passed, {given.kills - passed} failed")
+    lines.append(f"{passed} passed, {len(lines) - passed} failed")
     print(lines[-1])
     if given.out:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         head = f"downloads killed and run again; seed {given.seed}, {size} files, {site.clean_bytes / 1e6:.0f} MB"
         given.out.write_text("\n".join([head, *lines]) + "\n")
-    return 0 if passed == given.kills else 1
+    return 0 if passed == len(lines) - 1 else 1
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from xferengine.errors import BadInput, LockedByOther, SettingsError
+from xferengine.errors import BadInput, DiskFull, LockedByOther, SettingsError, UnknownVersion
 from xferengine.jobs.connect import connected
 from xferengine.jobs.plan import PlanView
 from xferengine.jobs.planning import plan_view
@@ -81,7 +81,9 @@ def _folder(state_dir: Path, job_id: str) -> Path:
 
 def _states(con: sqlite3.Connection) -> dict[str, int]:
     """Return sessions, or items of other verbs, by state: a job has the one or the other."""
-    return overview.states(con) or transfers.states(con)
+    states = overview.states(con)
+    has_items = con.execute("SELECT 1 FROM sqlite_master WHERE name='item'").fetchone()  # not in version 1
+    return transfers.states(con) if not states and has_items else states
 
 
 def spec_of(state_dir: Path, job_id: str) -> AnySpec:
@@ -156,13 +158,14 @@ def remove_job(state_dir: Path, job_id: str) -> None:
 
 
 def _drop_parts(row: JobRow) -> None:
-    """Take away what a download left half-way in its folder; a folder that cannot be reached keeps it."""
-    spec = decode_spec(row)
-    if not isinstance(spec, DownloadSpec) or not Path(spec.target).is_dir():
-        return
-    with suppress(BadInput), open_target(Path(spec.target), row.id) as target:
-        for key in target.leftovers():
-            target.drop_part(key)
+    """Take away what a download left half-way in its folder; one that cannot be reached or written keeps it."""
+    with suppress(BadInput, DiskFull, UnknownVersion):
+        spec = decode_spec(row)
+        if not isinstance(spec, DownloadSpec) or not Path(spec.target).is_dir():
+            return
+        with open_target(Path(spec.target), row.id) as target:
+            for key in target.leftovers():
+                target.drop_part(key)
 
 
 async def remote_rows(settings: Settings, job_id: str) -> list[PrearcRow]:

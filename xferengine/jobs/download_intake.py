@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 import msgspec
 
@@ -33,9 +34,19 @@ class Intake:
         claims: names that are taken; of this item, or of all items that share its folder.
         earlier: what the manifest knows of the item's files.
         with_project: the layout begins with the project.
+        goes_on: asked before a file is read; once it says no, what was made of the rest is of no use.
     """
 
-    def __init__(self, target: Target, claims: NameClaims, earlier: Earlier, *, with_project: bool) -> None:
+    def __init__(
+        self,
+        target: Target,
+        claims: NameClaims,
+        earlier: Earlier,
+        *,
+        with_project: bool,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._goes_on = goes_on
         self._target = target
         self._claims = claims
         self._earlier = earlier
@@ -44,8 +55,7 @@ class Intake:
     def place(self, listings: list[Listed]) -> list[Placed]:
         """Return every resource with the wanted files and what is to be done about each.
 
-        Raises:
-            BadInput: the folder cannot be read.
+        One file that cannot be looked at is refused, or fetched anew; it stops no other.
         """
         return [Placed(listed=listed, files=tuple(self._files(listed.wanted))) for listed in listings]
 
@@ -95,10 +105,17 @@ class Intake:
         if not new.digest or (new.size >= 0 and new.size != there.size):
             return new  # without a digest nothing proves that an unknown file is the same
         known = before.real_digest if is_known and before is not None else ""
-        digest = known or self._target.md5(new.local)
+        digest = known or self._hash(new.local)
         if digest != new.digest:
             return new
         return _kept(new, there, state="present", means="digest", digest=digest)
+
+
+    def _hash(self, local: str) -> str:
+        """Return the MD5 of a file that is there; nothing where it cannot be read, and is to be replaced then."""
+        with suppress(BadInput):
+            return self._target.md5(local) if self._goes_on() else ""
+        return ""
 
 
 def _planned(file: RemoteFile, local: str) -> Incoming:

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import AccessDenied, Disposition, NotFound, Rejected, XferError
+from xferengine.errors import Disposition, NotFound, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.download_intake import Intake, Placed
 from xferengine.jobs.item_listing import Listed, list_item
 from xferengine.jobs.plan import SHOWN, FilesPlan, PlanItem, PlanTotals
 from xferengine.jobs.remote_selection import RemoteSelection
-from xferengine.jobs.resolve import Resolver, Wanted
+from xferengine.jobs.resolve import Resolver, Scope, Wanted
 from xferengine.manifest import incoming, overview, transfers
 from xferengine.model.events import ItemChanged, ListingProgress, Notice
 from xferengine.model.items import Level
 from xferengine.model.remote import RemotePath
+from xferengine.schedule.breaker import means_down
 from xferengine.store.names import NameClaims
 from xferengine.store.target import Target
 
@@ -60,23 +61,18 @@ class DownloadPlanner:
         """Write all items, resources and files to the manifest, each file with what is to be done about it.
 
         Raises:
-            NotFound, AccessDenied: nothing of what was asked for is there for this account.
+            RemoteError: nothing of what was asked for can be had.
             XferError: (also in a group) the job cannot go on.
         """
-        self._run = int(await self._core.manifest.read(lambda con: overview.get_meta(con, _RUN, "0"))) + 1
+        self._run = await self._core.manifest.write(_next_run)
         items = await self._resolve(remotes)
         self._total = len(items)
         # Own files of projects and subjects first: an experiment may share a folder with one of them.
         own = [wanted for wanted in items if wanted.item.level is not Level.EXPERIMENT]
         await self._list_all(own)
         await self._list_all([wanted for wanted in items if wanted.item.level is Level.EXPERIMENT])
-        run = str(self._run)
-
-        def settle(con: sqlite3.Connection) -> None:
-            incoming.forget_unwanted_items(con, self._run)
-            overview.set_meta(con, _RUN, run)
-
-        await self._core.manifest.write(settle)
+        if self._core.stop.is_feeding:  # else not all were listed
+            await self._core.manifest.write(lambda con: incoming.forget_unwanted_items(con, self._run))
 
     async def _resolve(self, remotes: Sequence[RemotePath]) -> list[Wanted]:
         resolver = Resolver(self._core, self._selection)
@@ -89,8 +85,11 @@ class DownloadPlanner:
                     before = found.get(key)
                     scopes = (*before.scopes, *wanted.scopes) if before else wanted.scopes
                     found[key] = msgspec.structs.replace(wanted, scopes=scopes)
-            except (NotFound, AccessDenied) as error:
+            except XferError as error:
+                if error.disposition is Disposition.FATAL:
+                    raise
                 missing.append((remote, error))
+        missing += resolver.broken
         if missing and not found:
             raise missing[0][1]
 
@@ -121,7 +120,13 @@ class DownloadPlanner:
             if self._asks_refresh and _lacks_digests(listings) and await self._refresh(wanted):
                 listings = await list_item(core, wanted, self._selection)
             earlier = await core.manifest.read(lambda con: incoming.earlier(con, transfers.key_of(wanted.item)))
-            intake = Intake(self._target, self._claims_of(wanted), earlier, with_project=self._with_project)
+            intake = Intake(
+                self._target,
+                self._claims_of(wanted),
+                earlier,
+                with_project=self._with_project,
+                goes_on=lambda: core.stop.is_feeding,
+            )
             placed = await core.threads.run(intake.place, listings)
         except XferError as error:
             if error.disposition is Disposition.FATAL:
@@ -130,6 +135,9 @@ class DownloadPlanner:
             core.emit(ItemChanged(item=_ref(wanted), state="failed", detail=error.message))
             self._progress([])
             return
+        missed = [scope for scope in wanted.scopes if scope.is_missed(listed.all for listed in listings)]
+        if missed:
+            await core.manifest.write(lambda con: self._write_missed(con, wanted, missed))
         if placed or wanted.item.level is Level.EXPERIMENT:  # most subjects have no files of their own
             await core.manifest.write(lambda con: self._write(con, wanted, placed))
         self._progress(placed)
@@ -138,16 +146,23 @@ class DownloadPlanner:
         item_id = transfers.add_item(con, wanted.item, self._run)
         transfers.set_item(con, item_id, "failed", error.kind, error.message)
 
+    def _write_missed(self, con: sqlite3.Connection, wanted: Wanted, missed: Sequence[Scope]) -> None:
+        error = NotFound("there is no such scan, resource or file, or nothing is in it")
+        for scope in missed:
+            transfers.add_missing(con, scope.remote(wanted.item), error, self._run)
+
     async def _refresh(self, wanted: Wanted) -> bool:
-        """Ask for digests; say whether the server agreed."""
+        """Ask for digests; say whether they may be there now. That they could not be had harms nothing else."""
         core = self._core
         try:
             async with core.lanes.commit.slot():
                 await core.client.files.refresh(wanted.item, "checksum")
-        except (AccessDenied, NotFound, Rejected) as error:
-            text = f"{_ref(wanted)}: the server does not compute missing digests for this account: {error.message}"
+        except XferError as error:
+            if error.disposition is Disposition.FATAL:
+                raise
+            text = f"{_ref(wanted)}: the server did not compute missing digests: {error.message}"
             core.emit(Notice(level="warning", text=text))
-            return False
+            return means_down(error)  # a proxy that gave up: the server may have gone on
         return True
 
     def _claims_of(self, wanted: Wanted) -> NameClaims:
@@ -160,10 +175,13 @@ class DownloadPlanner:
 
     def _write(self, con: sqlite3.Connection, wanted: Wanted, placed: Sequence[Placed]) -> None:
         item_id = transfers.add_item(con, wanted.item, self._run)
+        rows: set[int] = set()
         for one in placed:
             row = transfers.add_resource(con, item_id, one.listed.all, in_all=one.listed.in_all)
             incoming.replace(con, item_id, row, self._run, one.files)
+            rows.add(row)
         incoming.forget_unlisted(con, item_id, self._run)
+        transfers.keep_resources(con, item_id, rows)
         has_work = any(file.state == "planned" for one in placed for file in one.files)
         has_bad = any(file.state in incoming.NAMED for one in placed for file in one.files)
         transfers.set_item(con, item_id, "planned" if has_work else "partial" if has_bad else "done")
@@ -175,6 +193,13 @@ class DownloadPlanner:
         self._core.emit(
             ListingProgress(items=self._listed, items_total=self._total, files=self._files, bytes=self._bytes)
         )
+
+
+def _next_run(con: sqlite3.Connection) -> int:
+    """Count a listing before it begins: what one that was cut wrote is not taken for what the next one finds."""
+    run = int(overview.get_meta(con, _RUN, "0")) + 1
+    overview.set_meta(con, _RUN, str(run))
+    return run
 
 
 def _lacks_digests(listings: Sequence[Listed]) -> bool:

@@ -44,6 +44,8 @@ class DownloadVerb:
         self._spec = spec
         self._remotes = [parse_remote(text) for text in spec.remotes]
         self._selection = RemoteSelection(spec.include, spec.exclude, spec.since)
+        self._is_planned = False
+        """All was listed in this run: the manifest tells how the job stands."""
 
     async def work(self, life: Life) -> None:
         """List, compare and move; see ``Verb``."""
@@ -67,6 +69,7 @@ class DownloadVerb:
         await planner.plan(self._remotes)
         await core.manifest.write(lambda con: overview.set_meta(con, "began", "1"))
         await recheck_stale(core)
+        self._is_planned = True
 
     async def _serve(self, life: Life, core: Core, target: Target) -> None:
         view = await core.manifest.read(lambda con: plan_view(con, life.job_id, self._spec.target, ()))
@@ -74,7 +77,7 @@ class DownloadVerb:
         agreed = await life.ask(view, is_empty=not view.totals.files)
         if not agreed or life.options.dry_run or not life.stop.is_feeding:
             return
-        await core.threads.run(target.check_space, view.totals.bytes)
+        await core.threads.run(_check_space, target, view.totals.bytes)
         await life.drain(lambda: self._move(core, target))
 
     async def _move(self, core: Core, target: Target) -> None:
@@ -123,7 +126,7 @@ class DownloadVerb:
         failures = incoming.failures(con, named)
         unproven = incoming.unproven_items(con)
         codes = [outcome.code_of(error)] if error is not None else []
-        if reason is not None and (states.get("planned") or not states):
+        if reason is not None and (not self._is_planned or incoming.has_planned(con)):
             codes.append(outcome.stop_code(reason))
         if totals.failed or (totals.stale and not self._spec.stale_ok):
             codes.append(outcome.PARTIAL)
@@ -132,6 +135,8 @@ class DownloadVerb:
         if incoming.has_broken(con):
             codes.append(outcome.INTEGRITY)
         code = outcome.worst(codes)
+        if not self._is_planned and codes[0:1] in ([outcome.LOCKED], [outcome.USAGE]):
+            code = codes[0]  # nothing was begun: what earlier runs left says nothing about this one
         return Outcome(
             state=self._state(code, totals.files + totals.skipped, bool(unproven)),
             code=code,
@@ -169,7 +174,7 @@ class _Lines:
                 for row in transfers.items(con):
                     counts = transfers.counts(con, row.id)
                     size = con.execute(
-                        "SELECT coalesce(sum(max(size, 0)), 0) FROM entry WHERE item_id=?", (row.id,)
+                        "SELECT CAST(total(max(size, 0)) AS INTEGER) FROM entry WHERE item_id=?", (row.id,)
                     ).fetchone()[0]
                     yield ItemReport(
                         item=row.shown,
@@ -198,6 +203,11 @@ class _Lines:
 def _spans_projects(remotes: list[RemotePath]) -> bool:
     projects = {remote.project for remote in remotes}
     return len(projects) > 1 or "*" in projects
+
+
+def _check_space(target: Target, needed: int) -> None:
+    """Refuse what cannot fit; what part files hold already needs no more room."""
+    target.check_space(max(needed - sum(target.leftovers().values()), 0))
 
 
 def _plan_ready(view: FilesPlan) -> PlanReady:

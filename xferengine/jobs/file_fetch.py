@@ -64,7 +64,7 @@ class FileFetch:
 class _Chase:
     """One file.
 
-        read by GET → compare → not as listed → look at the listing again → still not → read by an archive → compare both
+        read by GET → not as listed → look at the listing again → still not → read by an archive → compare the two reads
 
     A name that no URL can carry is read by archives only.
     """
@@ -128,6 +128,9 @@ class _Chase:
             read = await self._read()
             self._last_modified = read.last_modified or self._last_modified
             verdict = judge(self._entry, read.size, read.md5)
+            if isinstance(verdict, IntegrityError) and read.is_compressed_copy:
+                read = await self._read(unpacks=True)
+                verdict = judge(self._entry, read.size, read.md5)
             if isinstance(verdict, IntegrityError) and await self._is_listed_anew():
                 self._seen = None
                 verdict = judge(self._entry, read.size, read.md5)
@@ -148,13 +151,15 @@ class _Chase:
             self._seen = here
             self._by_archive = not self._by_archive or not self._is_addressable
 
-    async def _read(self) -> Read:
+    async def _read(self, *, unpacks: bool = False) -> Read:
         entry = self._entry
         if self._by_archive:
             return await self._read_archive()
         hashing = bool(entry.digest) or self._hashing or self._seen is not None
         async with self._core.lanes.bulk.slot(0, cost_bytes=max(entry.size, 0)):
-            return await self._owner.reader.read(self._unit, self._resource.ref, entry, hashing=hashing)
+            reader = self._owner.reader
+            read = reader.read_unpacked if unpacks else reader.read
+            return await read(self._unit, self._resource.ref, entry, hashing=hashing)
 
     async def _read_archive(self) -> Read:
         entry, resource = self._entry, self._resource

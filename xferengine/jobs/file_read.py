@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import AbstractAsyncContextManager
-from typing import cast
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 
 import msgspec
 
 from xferengine.errors import ArchiveBroken, NotFound, SizeMismatch
 from xferengine.jobs.core import Core
-from xferengine.manifest import overview
+from xferengine.manifest import incoming, overview
 from xferengine.manifest.transfers import EntryRow
 from xferengine.model.events import BytesMoved
 from xferengine.model.items import ResourceRef
 from xferengine.schedule.routes import Route, RouteModel
 from xferengine.store.target import PartFile, PartResult, Target
 from xferengine.streams.loopguard import LoopGuard
-from xferengine.streams.ranged import FetchKit, Opened, OpenPart, Progress, fetch
+from xferengine.streams.ranged import FetchKit, Opened, Progress, fetch
 from xferengine.streams.small import SMALL_BYTES, read_small
 from xferengine.xnat.files import FileRange
-from xferengine.xnat.transport import Stream
 
 BLOCK_BYTES = 1 << 20
 
@@ -33,10 +32,8 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     md5: str
     """Empty when it was not asked for."""
     last_modified: str
-
-
-class CompressedCopy(Exception):
-    """The server has only ``NAME.gz`` and sends that for ``NAME`` (FIL 1.6)."""
+    is_compressed_copy: bool = False
+    """The server has only ``NAME.gz`` and sent that for ``NAME`` (FIL 1.6); the catalog may speak of either."""
 
 
 class FileReader:
@@ -67,19 +64,16 @@ class FileReader:
 
         Cancellation: a large file's part stays, with its progress in the manifest; others are gone.
         """
-        try:
-            if 0 <= entry.size <= SMALL_BYTES:
-                return await self._small(unit, ref, entry, hashing=hashing)
-            return await self._large(unit, ref, entry, hashing=hashing)
-        except CompressedCopy:
-            return await self._unpacked(unit, ref, entry, hashing=hashing)
+        if 0 <= entry.size <= SMALL_BYTES:
+            return await self._small(unit, ref, entry, hashing=hashing)
+        return await self._large(unit, ref, entry, hashing=hashing)
 
     async def _small(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
         core = self._core
         began = core.clock.monotonic()
         async with core.client.files.open_file(ref, entry.path) as stream:
             first_byte_s = core.clock.monotonic() - began
-            _check_name(stream.headers, entry.path)
+            is_copy = _is_compressed_copy(stream.headers, entry.path)
             # The listing may be out of date: the server's word about the length counts for the reading.
             if (stream.content_length or 0) > SMALL_BYTES:
                 return await self._large(unit, ref, entry, hashing=hashing)
@@ -91,7 +85,13 @@ class FileReader:
         result = await self._write(entry, pieces, hashing=hashing)
         seconds = core.clock.monotonic() - began
         self._model.observe(Route.GET, files=1, bytes=size, seconds=seconds, first_byte_s=first_byte_s, ok=True)
-        return Read(path=result.path, size=result.size, md5=result.md5, last_modified=last_modified)
+        return Read(
+            path=result.path,
+            size=result.size,
+            md5=result.md5,
+            last_modified=last_modified,
+            is_compressed_copy=is_copy,
+        )
 
     async def _write(self, entry: EntryRow, pieces: list[bytes], *, hashing: bool) -> PartResult:
         """Write right here while the disk is fast: a thread hop costs several times the write of a small file."""
@@ -105,12 +105,16 @@ class FileReader:
 
     async def _large(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
         core, model = self._core, self._model
-        key = f"part:{entry.id}"
+        key = f"{incoming.PART}{entry.id}"
         progress = await self._progress(key, entry)
         part = await core.threads.run(self._open_part, entry, progress is not None)
+        opener = _Opener(core, ref, entry)
+        has_saved = progress is not None
         in_ranges = entry.size >= model.ranges_from_bytes and self._has_ranges
 
         async def save(at: Progress) -> None:
+            nonlocal has_saved
+            has_saved = True
             text = msgspec.json.encode(at).decode()
             await core.manifest.write(lambda con: overview.set_meta(con, key, text))
 
@@ -129,7 +133,7 @@ class FileReader:
         )
         try:
             fetched = await fetch(
-                _opener(core, ref, entry),
+                opener,
                 part,
                 size=entry.size,
                 resume=progress,
@@ -141,15 +145,22 @@ class FileReader:
         except BaseException:
             part.leave()
             raise
-        await core.manifest.write(lambda con: overview.set_meta(con, key, ""))
-        return Read(path=result.path, size=fetched.size, md5=fetched.md5, last_modified=fetched.last_modified)
+        if has_saved:
+            await core.manifest.write(lambda con: overview.set_meta(con, key, ""))
+        return Read(
+            path=result.path,
+            size=fetched.size,
+            md5=fetched.md5,
+            last_modified=fetched.last_modified,
+            is_compressed_copy=opener.is_copy,
+        )
 
     def _open_part(self, entry: EntryRow, resume: bool) -> PartFile:
         return self._target.part(entry.id, size=entry.size, resume=resume)
 
     async def _progress(self, key: str, entry: EntryRow) -> Progress | None:
         """Return what an earlier run left of the file."""
-        text = await self._core.manifest.read(lambda con: overview.get_meta(con, key))
+        text = self._core.manifest.peek(lambda con: overview.get_meta(con, key))
         if not text:
             return None
         try:
@@ -161,8 +172,8 @@ class FileReader:
         is_there = leftovers.get(entry.id, -1) >= reaches > 0
         return progress if is_there else None  # whether it is of the same file the server's date decides
 
-    async def _unpacked(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
-        """Read the compressed copy of a file and store what is in it."""
+    async def read_unpacked(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
+        """Read the compressed copy of a file and store what is in it; raises and leaves behind as ``read``."""
         core = self._core
         part = await core.threads.run(lambda: self._target.part(entry.id, size=entry.size, hashing=hashing))
         inflate = zlib.decompressobj(31)
@@ -205,42 +216,29 @@ class FileReader:
         self._core.emit(BytesMoved(unit=unit, bytes=count))
 
 
-def _check_name(headers: dict[str, str], path: str) -> None:
+def _is_compressed_copy(headers: Mapping[str, str], path: str) -> bool:
     name = path.rpartition("/")[2]
-    disposition = headers.get("content-disposition", "")
-    if not name.endswith(".gz") and f'filename="{name}.gz"' in disposition:
-        raise CompressedCopy
+    return not name.endswith(".gz") and f'filename="{name}.gz"' in headers.get("content-disposition", "")
 
 
-def _opener(core: Core, ref: ResourceRef, entry: EntryRow) -> OpenPart:
-    def open_part(first: int | None, last: int | None, since: str) -> AbstractAsyncContextManager[Opened]:
+class _Opener:
+    """Opens a file, or parts of it (``ranged.OpenPart``), and looks at the name the server gives it."""
+
+    def __init__(self, core: Core, ref: ResourceRef, entry: EntryRow) -> None:
+        self._core = core
+        self._ref = ref
+        self._path = entry.path
+        self.is_copy = False
+
+    @asynccontextmanager
+    async def __call__(self, first: int | None, last: int | None, since: str) -> AsyncIterator[Opened]:
+        """Send the request; the block gets the answer."""
         span = None
         if first is not None and last is not None:
             span = FileRange(first=first, last=last, unmodified_since=since)
-        checked = _Checked(core.client.files.open_file(ref, entry.path, span=span), entry.path)
-        return cast("AbstractAsyncContextManager[Opened]", checked)
-
-    return open_part
-
-
-class _Checked:
-    """Looks at the name the server gives a file before anything of it is used."""
-
-    def __init__(self, opened: AbstractAsyncContextManager[Stream], path: str) -> None:
-        self._opened = opened
-        self._path = path
-
-    async def __aenter__(self) -> Stream:
-        stream = await self._opened.__aenter__()
-        try:
-            _check_name(stream.headers, self._path)
-        except CompressedCopy as found:
-            await self._opened.__aexit__(type(found), found, found.__traceback__)
-            raise
-        return stream
-
-    async def __aexit__(self, *error: object) -> bool | None:
-        return await self._opened.__aexit__(*error)  # type: ignore[arg-type]
+        async with self._core.client.files.open_file(self._ref, self._path, span=span) as stream:
+            self.is_copy = _is_compressed_copy(stream.headers, self._path)
+            yield stream
 
 
 def gone(entry: EntryRow) -> NotFound:

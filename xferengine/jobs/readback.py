@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import anyio
 
@@ -15,6 +16,8 @@ from xferengine.model.events import Notice
 from xferengine.store.target import Target
 
 AT_ONCE = 8
+PAGE = 2000
+"""Files that are known at a time."""
 _STEPS = 10_000
 
 
@@ -43,8 +46,16 @@ class ReadBack:
         Raises:
             XferError: of the disposition FATAL.
         """
-        rows = await self._core.manifest.read(incoming.without_digest)
-        chosen = [pair for pair in rows if self._is_chosen(pair[0])]
+        read, after = self._core.manifest.read, 0
+        total = await read(incoming.count_without_digest)
+        while page := await read(lambda con, last=after: incoming.without_digest(con, last, PAGE)):
+            await self._look_at([pair for pair in page if self._is_chosen(pair[0])])
+            after = page[-1][0].id
+            if not self._core.stop.is_feeding:
+                break
+        self._tell(total)
+
+    async def _look_at(self, chosen: Sequence[tuple[EntryRow, ResourceRow]]) -> None:
         waiting = iter(chosen)
 
         async def puller() -> None:
@@ -54,9 +65,8 @@ class ReadBack:
                 await self._look(entry, resource)
 
         async with anyio.create_task_group() as tg:
-            for _ in range(AT_ONCE):
+            for _ in range(min(AT_ONCE, len(chosen))):
                 tg.start_soon(puller)
-        self._tell(len(rows))
 
     def _is_chosen(self, entry: EntryRow) -> bool:
         """Choose by the name, so that the same files are chosen again after an interruption."""
@@ -66,16 +76,20 @@ class ReadBack:
     async def _look(self, entry: EntryRow, resource: ResourceRow) -> None:
         core = self._core
         try:
-            async with core.lanes.bulk.slot(1, cost_bytes=max(entry.size, 0)):
-                read = await self._reader.read(0, resource.ref, entry, hashing=True)
-            await core.threads.run(self._target.drop_part, entry.id)
+            try:
+                async with core.lanes.bulk.slot(1, cost_bytes=max(entry.size, 0)):
+                    read = await self._reader.read(0, resource.ref, entry, hashing=True)
+            finally:
+                self._target.drop_part(entry.id)
+            # one that an earlier run brought without hashing it is read from the disk
+            first = entry.real_digest or await core.threads.run(self._target.md5, entry.local)
         except XferError as error:
             if error.disposition is Disposition.FATAL:
                 raise
             self._failed += 1
             return
         self._looked += 1
-        if read.md5 == entry.real_digest:
+        if read.md5 == first:
             await core.manifest.write(lambda con: incoming.set_means(con, entry.id, "read-back"))
             return
         self._differ += 1

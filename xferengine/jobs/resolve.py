@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import msgspec
 
-from xferengine.errors import AccessDenied, NotFound, SettingsError
+from xferengine.errors import AccessDenied, Disposition, NotFound, SettingsError, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.model.events import Notice
-from xferengine.model.items import ItemRef, Level, ResourceRef
+from xferengine.model.items import ItemRef, Level, ResourceFiles, ResourceRef
 from xferengine.model.remote import RemotePath
 from xferengine.xnat.experiments import ExperimentInfo
 
@@ -39,6 +39,26 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Say whether a file was asked for."""
         return not self.file or path == self.file or (self.file.endswith("/") and path.startswith(self.file))
 
+    def is_missed(self, listings: Iterable[ResourceFiles]) -> bool:
+        """Say whether something was asked for by name that no listing has."""
+        if not (self.child or self.resource or self.file):
+            return False
+        taken = (listed for listed in listings if self.takes(listed.ref))
+        return not any(not self.file or any(self.takes_path(file.path) for file in listed.files) for listed in taken)
+
+    def remote(self, item: ItemRef) -> RemotePath:
+        """Return what was asked for, as a person writes it."""
+        return RemotePath(
+            profile="",
+            project=item.project,
+            subject=item.subject,
+            experiment=item.experiment,
+            child=self.child,
+            child_id=self.child_id,
+            resource=self.resource,
+            file=self.file,
+        )
+
 
 _WORDS = {Level.SCAN: "scans", Level.ASSESSOR: "assessors", Level.RECONSTRUCTION: "reconstructions"}
 
@@ -56,9 +76,13 @@ class Resolver:
     Args:
         core: the server.
         selection: which of what is found is wanted.
+
+    Attributes:
+        broken: projects of ``*`` whose tables could not be had, and why.
     """
 
     def __init__(self, core: Core, selection: RemoteSelection) -> None:
+        self.broken: list[tuple[RemotePath, XferError]] = []
         self._core = core
         self._selection = selection
         self._experiments: dict[str, list[ExperimentInfo]] = {}
@@ -81,11 +105,16 @@ class Resolver:
         for project in projects:
             if not self._selection.takes_item(project=project):
                 continue
+            one = msgspec.structs.replace(remote, project=project)
             try:
-                async for wanted in self._of_project(msgspec.structs.replace(remote, project=project)):
+                async for wanted in self._of_project(one):
                     yield wanted
             except (NotFound, AccessDenied):
                 self._core.emit(Notice(level="info", text="a project that may not be read is left out"))
+            except XferError as error:
+                if error.disposition is Disposition.FATAL:
+                    raise
+                self.broken.append((one, error))
 
     async def _of_project(self, remote: RemotePath) -> AsyncIterator[Wanted]:
         project = remote.project

@@ -22,7 +22,7 @@ from xferengine.manifest import overview, units
 from xferengine.manifest.catalogue import Catalogue, JobRow, open_catalogue
 from xferengine.manifest.store import open_manifest
 from xferengine.model.events import Emit, Failure, JobStarted, Summary, ignore
-from xferengine.schedule.stop import StopKind, StopReason
+from xferengine.schedule.stop import StopKind, StopReason, watch_until
 from xferengine.settings.slices import Settings
 
 REPORTED = 10_000
@@ -116,11 +116,16 @@ class _Run:
             async with anyio.create_task_group() as tg:
                 if life.options.handle_signals:
                     tg.start_soon(listen, life.stop)
+                tg.start_soon(self._watch_until)  # listing and scanning count: later the hour would be tomorrow's
                 await self._work()
                 tg.cancel_scope.cancel()
         except* XferError as group:
             self._error = _worst(group)
         return await self._finish(time.monotonic() - began)
+
+    async def _watch_until(self) -> None:
+        life = self._life
+        await watch_until(life.settings.pool.until, life.stop, clock=life.clock)
 
     async def _work(self) -> None:
         manifest = self._life.manifest

@@ -17,7 +17,7 @@ from xferengine.jobs.stopping import cancel_after_grace, cancel_on_hard, cancel_
 from xferengine.kit.clock import Clock
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import Emit, Failure, Notice, Summary, Totals
-from xferengine.schedule.stop import StopReason, StopSignal, watch_until
+from xferengine.schedule.stop import StopReason, StopSignal
 from xferengine.settings.slices import Settings
 
 
@@ -54,18 +54,12 @@ class Life:
 
     async def drain(self, work: Work) -> None:
         """Run the moving part of a verb: the first signal lets it end what is under way, the second cancels it."""
-        pool = self.settings.pool
         async with anyio.create_task_group() as tg:
             scope = tg.cancel_scope
             tg.start_soon(cancel_on_hard, self.stop, scope)
-            tg.start_soon(cancel_after_grace, self.stop, scope, self.emit, self.clock, pool.grace_s)
-            if pool.until:
-                tg.start_soon(self._watch_until)
+            tg.start_soon(cancel_after_grace, self.stop, scope, self.emit, self.clock, self.settings.pool.grace_s)
             await work()
             scope.cancel()
-
-    async def _watch_until(self) -> None:
-        await watch_until(self.settings.pool.until, self.stop, clock=self.clock)
 
 
 class Work(Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from xferengine.jobs.amounts import count_text
-from xferengine.model.events import Summary
+from xferengine.model.events import Summary, Totals
 
 
 def _ended_early(summary: Summary, nothing: str) -> str:
@@ -50,7 +50,8 @@ def _files_headline(summary: Summary) -> str:
     where = "in the folder" if is_download else "in the resource"
     match summary.state:
         case "done":
-            return f"Done: {files} {where}, all verified."
+            by_size = f", {totals.by_size:,} by size only" if totals.by_size else ""
+            return f"Done: {files} {where}, all verified{by_size}."
         case "done-unverified":
             return f"Done: {files} {where}; the content of some is not proven."
         case "incomplete" if totals.failed:
@@ -93,11 +94,20 @@ def _upload_rows(summary: Summary) -> list[Row]:
     ]
 
 
+def _means(totals: Totals) -> str:
+    """Say what a download was verified by."""
+    if not totals.by_size:
+        return "by MD5"
+    if totals.by_size >= totals.verified + totals.skipped:
+        return "by size only: the server has no MD5 of them"
+    return f"by MD5, {totals.by_size:,} of all by size only: the server has no MD5"
+
+
 def _download_rows(summary: Summary) -> list[Row]:
     totals = summary.totals
     unproven = totals.files - totals.stale - totals.verified
     return [
-        ("verified", totals.verified, "file", "by MD5, by size where the server has none"),
+        ("verified", totals.verified, "file", _means(totals)),
         ("not verified", unproven, "file", "the server has neither MD5 nor size of them"),
         ("equal already", totals.skipped, "file", "not fetched again"),
         ("names refused", totals.refused, "file", "this folder cannot hold them"),

@@ -28,7 +28,7 @@ from xferengine.manifest.comparisons import OTHER, Side
 from xferengine.manifest.store import Manifest
 from xferengine.model.events import ItemChanged, PlanReady, Summary
 from xferengine.model.items import ItemRef
-from xferengine.schedule.stop import StopReason, watch_until
+from xferengine.schedule.stop import StopReason
 from xferengine.store.filedigest import kind_of, read_traits
 from xferengine.store.names import FolderTraits, fold
 
@@ -58,7 +58,6 @@ class VerifyVerb:
         run = await life.manifest.write(comparisons.begin_run)
         async with self._open_cores(life) as cores, anyio.create_task_group() as tg:
             tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
-            tg.start_soon(partial(watch_until, life.settings.pool.until, life.stop, clock=life.clock))
             await self._look(life, cores, run)
             tg.cancel_scope.cancel()
         local, folder = self._ends.local, self._ends.folder
@@ -180,7 +179,10 @@ async def _join_folded(manifest: Manifest, folder: Path, local: Side, run: int) 
         after = keys[-1][0]
         names = [(fold(key, traits), row) for row, key in keys]
         await manifest.write(partial(comparing.set_folded, names=names))
-    await manifest.write(partial(comparing.join_folded, local=local, run=run))
+    after = 0
+    while after := await manifest.write(partial(comparing.join_folded, local=local, after=after, limit=_KEYS)):
+        pass
+    await manifest.write(partial(comparing.mark_clashes, local=local, run=run))
 
 
 async def _name_obstacles(manifest: Manifest, folder: Path, remote: Side) -> None:

@@ -1,6 +1,7 @@
 """Comparing what two places have, in the manifest: which side has a file alone, what is equal, what folds to one name.
 
-The order is ``mark_sides`` for all rows, ``join_folded`` where the file system folds names, then ``compare`` for all.
+The order is ``mark_sides`` for all rows; ``join_folded`` and ``mark_clashes`` where the file system folds names; then
+``compare`` for all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from xferengine.manifest.comparisons import OTHER, Side
 
 PAGE = 50_000
-"""Rows that one statement looks at: others wait for the writer meanwhile."""
+"""Rows that one statement looks at: others wait for the writer meanwhile. (``+state`` keeps SQLite from the index of
+states, with which each page would cost as much as all of them.)"""
 
 
 def last_id(con: sqlite3.Connection) -> int:
@@ -25,7 +27,7 @@ def mark_sides(con: sqlite3.Connection, run: int, low: int) -> None:
     con.execute(f"DELETE FROM pair WHERE {span} AND seen_a!=? AND seen_b!=?", (*at, run, run))
     for side, other in OTHER.items():
         con.execute(
-            f"UPDATE pair SET state='only-{side}' WHERE {span} AND state='pending' AND seen_{side}=?"
+            f"UPDATE pair SET state='only-{side}' WHERE {span} AND +state='pending' AND seen_{side}=?"
             f" AND seen_{other}!=?",
             (*at, run, run),
         )
@@ -53,7 +55,7 @@ def compare(con: sqlite3.Connection, run: int, low: int, *, hashes: Side | None)
     Args:
         hashes: the side whose files have to be read; those that must be stay ``pending``.
     """
-    both = "id>=? AND id<? AND state='pending' AND seen_a=? AND seen_b=?"
+    both = "id>=? AND id<? AND +state='pending' AND seen_a=? AND seen_b=?"
     at = (low, low + PAGE, run, run)
     con.execute(
         "UPDATE pair SET state='differs', means='size', note=printf('%d bytes in A, %d bytes in B', size_a, size_b)"
@@ -92,16 +94,23 @@ def set_folded(con: sqlite3.Connection, names: Iterable[tuple[str, int]]) -> Non
     con.executemany("UPDATE pair SET folded=? WHERE id=?", names)
 
 
-def join_folded(con: sqlite3.Connection, local: Side, run: int) -> None:
+def join_folded(con: sqlite3.Connection, local: Side, after: int, limit: int) -> int:
     """Bring together what the folder's file system takes for one name, after all exact names have met.
 
-    A file of the server whose name only another one could have there is ``unusable``.
+    Args:
+        local: the side of the folder.
+        after: row of the server's file behind which to begin.
+        limit: most pairs looked at.
+
+    Returns:
+        The row to go on behind; 0 when nothing is left.
     """
     remote = OTHER[local]
     rows = con.execute(
-        "SELECT theirs.id, ours.id FROM pair AS theirs JOIN pair AS ours ON ours.folded=theirs.folded"
-        f" WHERE theirs.state='only-{remote}' AND ours.state='only-{local}' AND ours.size_{local}>=0"
-        " AND theirs.folded!='' ORDER BY theirs.id, ours.id"
+        "SELECT theirs.id, ours.id FROM pair AS theirs CROSS JOIN pair AS ours ON ours.folded=theirs.folded"
+        f" WHERE theirs.id>? AND +theirs.state='only-{remote}' AND +ours.state='only-{local}'"
+        f" AND ours.size_{local}>=0 AND theirs.folded!='' AND ours.folded!='' ORDER BY theirs.id, ours.id LIMIT ?",
+        (after, limit),
     ).fetchall()
     used: set[int] = set()
     for theirs, ours in rows:
@@ -115,11 +124,17 @@ def join_folded(con: sqlite3.Connection, local: Side, run: int) -> None:
             (ours, theirs),
         )
         con.execute("DELETE FROM pair WHERE id=?", (ours,))
+    return rows[-1][0] if rows else 0
+
+
+def mark_clashes(con: sqlite3.Connection, local: Side, run: int) -> None:
+    """Mark files of the server whose name another one of them has in the folder, as its file system sees it."""
+    remote = OTHER[local]
     con.execute(
         "UPDATE pair SET state='unusable', note='NameClash: the folder cannot hold it beside another file: their names"
         f" differ only in case or Unicode form' WHERE state='only-{remote}' AND folded!='' AND EXISTS"
-        f" (SELECT 1 FROM pair AS held WHERE held.folded=pair.folded AND held.id!=pair.id AND held.seen_{remote}=?"
-        f" AND held.seen_{local}=?)",
+        f" (SELECT 1 FROM pair AS held WHERE held.folded=pair.folded AND held.folded!='' AND held.id!=pair.id"
+        f" AND held.seen_{remote}=? AND held.seen_{local}=?)",
         (run, run),
     )
 
@@ -127,7 +142,7 @@ def join_folded(con: sqlite3.Connection, local: Side, run: int) -> None:
 def present_only(con: sqlite3.Connection, side: Side, after: int, limit: int) -> list[tuple[int, str]]:
     """Return (row, key) of files that one side alone has, behind a row."""
     rows = con.execute(
-        "SELECT id, key FROM pair WHERE state=? AND id>? AND note='' ORDER BY id LIMIT ?",
+        "SELECT id, key FROM pair WHERE +state=? AND id>? AND note='' ORDER BY id LIMIT ?",
         (f"only-{side}", after, limit),
     )
     return [(row[0], row[1]) for row in rows]

@@ -12,6 +12,9 @@ from xferengine.model.events import Failure, Totals
 
 GOOD = ("verified", "present")
 """States of files that are where they belong."""
+_UNHASHED = "entry.state IN ('verified', 'present') AND entry.means IN ('size', 'none')"
+PART = "part:"
+"""Before a row's number: the fact how much of a large file is there."""
 NAMED = ("refused", "failed", "stale")
 """States of files that a report names."""
 
@@ -65,15 +68,22 @@ def replace(con: sqlite3.Connection, item_id: int, resource_id: int, run: int, f
 
 def forget_unlisted(con: sqlite3.Connection, item_id: int, run: int) -> None:
     """Drop rows of files that the server lists no more; what was downloaded stays on the disk."""
+    _forget_parts(con, "item_id=? AND seen_run<?", (item_id, run))
     con.execute("DELETE FROM entry WHERE item_id=? AND seen_run<?", (item_id, run))
 
 
 def forget_unwanted_items(con: sqlite3.Connection, run: int) -> None:
     """Drop items that this run did not find any more, with their files."""
     gone = "SELECT id FROM item WHERE seen_run<?"
+    _forget_parts(con, f"item_id IN ({gone})", (run,))
     for table in ("entry", "resource"):
         con.execute(f"DELETE FROM {table} WHERE item_id IN ({gone})", (run,))
     con.execute("DELETE FROM item WHERE seen_run<?", (run,))
+
+
+def _forget_parts(con: sqlite3.Connection, where: str, values: tuple[int, ...]) -> None:
+    """Forget how far files had come that go now: a row's number may be given to another file."""
+    con.execute(f"DELETE FROM meta WHERE key IN (SELECT '{PART}' || id FROM entry WHERE {where})", values)
 
 
 def earlier(con: sqlite3.Connection, key: str) -> dict[tuple[str, str], EntryRow]:
@@ -102,7 +112,7 @@ def arrive(con: sqlite3.Connection, files: Iterable[Arrived]) -> None:
 def wanted(con: sqlite3.Connection) -> list[tuple[int, int, int]]:
     """Return (item, files, bytes) of items that still want files, the largest first."""
     rows = con.execute(
-        "SELECT item_id, count(*), coalesce(sum(max(size, 0)), 0) AS total FROM entry WHERE state='planned'"
+        "SELECT item_id, count(*), CAST(total(max(size, 0)) AS INTEGER) AS total FROM entry WHERE state='planned'"
         " GROUP BY item_id ORDER BY total DESC"
     )
     return [(row[0], row[1], row[2]) for row in rows]
@@ -112,7 +122,7 @@ def totals(con: sqlite3.Connection, *, units: int, bytes_resent: int) -> Totals:
     """Return the counts of a summary."""
     by_state = {
         row[0]: (row[1], row[2])
-        for row in con.execute("SELECT state, count(*), coalesce(sum(max(size, 0)), 0) FROM entry GROUP BY state")
+        for row in con.execute("SELECT state, count(*), CAST(total(max(size, 0)) AS INTEGER) FROM entry GROUP BY state")
     }
 
     def number(*states: str) -> int:
@@ -129,6 +139,7 @@ def totals(con: sqlite3.Connection, *, units: int, bytes_resent: int) -> Totals:
         skipped=number("present"),
         failed=number("failed", "refused") + failed_items,
         refused=number("refused"),
+        by_size=count_means(con).get("size", 0),
         stale=number("stale"),
         bytes_resent=bytes_resent,
     )
@@ -197,25 +208,39 @@ def has_broken(con: sqlite3.Connection) -> bool:
     return row is not None
 
 
+def has_planned(con: sqlite3.Connection) -> bool:
+    """Tell whether some file is still to be moved."""
+    return con.execute("SELECT 1 FROM entry WHERE state='planned' LIMIT 1").fetchone() is not None
+
+
 def set_means(con: sqlite3.Connection, entry_id: int, means: str) -> None:
     """Write what a file was verified by."""
     con.execute("UPDATE entry SET means=? WHERE id=?", (means, entry_id))
 
 
-def without_digest(con: sqlite3.Connection) -> list[tuple[EntryRow, ResourceRow]]:
-    """Return verified files that nothing but their size was compared of, with a hash of what came."""
-    return _with_resources(con, "entry.state='verified' AND entry.means IN ('size', 'none') AND entry.real_digest!=''")
+def without_digest(con: sqlite3.Connection, after: int, limit: int) -> list[tuple[EntryRow, ResourceRow]]:
+    """Return files that are here and of which nothing but the size was compared, by row.
+
+    Args:
+        after: the last row of the page before.
+    """
+    return _with_resources(con, f"{_UNHASHED} AND entry.id>{after:d} ORDER BY id LIMIT {limit:d}")
+
+
+def count_without_digest(con: sqlite3.Connection) -> int:
+    """Return how many files ``without_digest`` tells of, in all."""
+    return con.execute(f"SELECT count(*) FROM entry WHERE {_UNHASHED}").fetchone()[0]
 
 
 def stale(con: sqlite3.Connection) -> list[tuple[EntryRow, ResourceRow]]:
     """Return files whose catalog entry is known to be out of date."""
-    return _with_resources(con, "entry.state='stale'")
+    return _with_resources(con, "entry.state='stale' ORDER BY id")
 
 
 def _with_resources(con: sqlite3.Connection, where: str) -> list[tuple[EntryRow, ResourceRow]]:
     known: dict[int, dict[int, ResourceRow]] = {}
     found: list[tuple[EntryRow, ResourceRow]] = []
-    for row in con.execute(f"SELECT * FROM entry WHERE {where} ORDER BY item_id, id").fetchall():
+    for row in con.execute(f"SELECT * FROM entry WHERE {where}").fetchall():
         item_id = row["item_id"]
         if item_id not in known:
             known[item_id] = resources(con, item(con, item_id))

@@ -11,6 +11,9 @@ from xferengine.errors import XferError
 from xferengine.model.items import ItemRef, Level, ResourceFiles, ResourceRef
 from xferengine.model.remote import RemotePath
 
+_MOST = (1 << 63) - 1
+"""Largest number SQLite holds; a listing may say what it likes."""
+
 
 class ItemRow(msgspec.Struct, frozen=True, kw_only=True):
     """An experiment, or a subject or project with its own resources."""
@@ -136,11 +139,17 @@ def add_resource(con: sqlite3.Connection, item_id: int, found: ResourceFiles, *,
             holder.direction,
             in_all,
             len(found.files),
-            sum(max(file.size, 0) for file in found.files),
+            min(sum(max(file.size, 0) for file in found.files), _MOST),
         ),
     )
     row = con.execute("SELECT id FROM resource WHERE item_id=? AND number=?", (item_id, found.ref.id)).fetchone()
     return row[0]
+
+
+def keep_resources(con: sqlite3.Connection, item_id: int, rows: set[int]) -> None:
+    """Drop the resources of an item that are none of ``rows``: the server lists them no more."""
+    known = con.execute("SELECT id FROM resource WHERE item_id=?", (item_id,)).fetchall()
+    con.executemany("DELETE FROM resource WHERE id=?", [(row[0],) for row in known if row[0] not in rows])
 
 
 def resources(con: sqlite3.Connection, owner: ItemRow) -> dict[int, ResourceRow]:

@@ -167,6 +167,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
     """Uploads: instances a filter or script of the server did not keep. Downloads: names that the folder cannot hold,
     counted in ``failed`` too. Comparisons: what could not be compared."""
+    by_size: int = 0
+    """Of the verified and the skipped ones: files that only sizes could be compared of."""
     stale: int = 0
     """Files that were read twice alike and contradict the server's catalog; kept."""
     bytes_resent: int = 0

@@ -15,6 +15,8 @@ LISTING_BYTES = 1 << 30
 """Largest listing: some four million files of one item."""
 _JSON = ("format", "json")
 _CHILDREN = {"assessors": (Level.ASSESSOR, "xsiType"), "reconstructions": (Level.RECONSTRUCTION, "type")}
+_ABOVE = ("projects", "subjects", "experiments")
+_FOREIGN = "a files listing belongs to another item than was asked for"
 _LEVELS = {"scans": Level.SCAN, "assessors": Level.ASSESSOR, "reconstructions": Level.RECONSTRUCTION}
 
 
@@ -228,13 +230,17 @@ def place_rows(item: ItemRef, refs: list[ResourceRef], rows: list[wire.Row]) -> 
     """
     known = {ref.id: ref for ref in refs if ref.id}
     placed: dict[str, list[RemoteFile]] = {ref.id: [] for ref in refs if ref.id}
+    holders: dict[str, str] = {}
     for row in rows:
         number, uri = wire.cell(row, "cat_ID"), wire.cell(row, "URI")
         holder, marker, path = uri.partition(f"/resources/{number}/files/")
         if not marker or not number or not path:
             raise ProtocolViolation("a files listing of the server names a file in an unknown form")
-        if number not in placed or not placed[number]:
+        if holders.get(number) != holder:
             found = _holder(item, holder, known.get(number))
+            if number in holders and found != known[number].item:
+                raise ProtocolViolation("a files listing of the server has one resource at two places")
+            holders[number] = holder
             known[number] = ResourceRef(item=found, id=number, label=wire.cell(row, "collection"))
             placed.setdefault(number, [])
         placed[number].append(
@@ -248,43 +254,54 @@ def _holder(item: ItemRef, text: str, listed: ResourceRef | None) -> ItemRef:
 
     URIs carry accession ids and come with or without ``/data``, and with or without project and subject (FIL 1.5).
     """
-    parts = [part for part in text.split("/") if part]
+    above, below = _split(text)
+    experiment = above.get("experiments", "")
     if item.level in {Level.PROJECT, Level.SUBJECT}:
-        if "experiments" in parts or not _ends_with(parts, item):
-            raise ProtocolViolation("a files listing belongs to another item than was asked for")
+        if experiment or below or not _is_owner(item, above):
+            raise ProtocolViolation(_FOREIGN)
         return item
-    if "experiments" not in parts:
-        raise ProtocolViolation("a files listing belongs to another item than was asked for")
-    at = parts.index("experiments")
-    below = parts[at + 2 :]
     is_own = not below and listed is not None and listed.item.level is Level.ASSESSOR
-    if is_own and listed is not None and parts[at + 1 :] == [listed.item.child_id]:
+    if is_own and listed is not None and experiment == listed.item.child_id:
         return listed.item  # an assessor's own resource: the assessor is an experiment of its own (FIL 1.1)
-    if parts[at + 1 : at + 2] != [item.experiment_id]:
-        raise ProtocolViolation("a files listing belongs to another item than was asked for")
+    if not experiment or experiment != item.experiment_id:
+        raise ProtocolViolation(_FOREIGN)
     if not below:
         found = msgspec.structs.replace(item, level=Level.EXPERIMENT, child_id="", child_type="", direction="")
     else:
         found = _child(item, below, listed)
     if item.level is not Level.EXPERIMENT and (found.level, found.child_id) != (item.level, item.child_id):
-        raise ProtocolViolation("a files listing belongs to another item than was asked for")
+        raise ProtocolViolation(_FOREIGN)
     return found
+
+
+def _split(text: str) -> tuple[dict[str, str], list[str]]:
+    """Return the ids of project, subject and experiment in front of a URI, and the parts below them."""
+    parts = text.split("/")
+    while parts and parts[0] not in _ABOVE:
+        parts.pop(0)
+    above: dict[str, str] = {}
+    for word in _ABOVE:
+        if parts[:1] == [word] and len(parts) > 1:
+            above[word] = parts[1]
+            parts = parts[2:]
+    return above, parts
 
 
 def _child(item: ItemRef, below: list[str], listed: ResourceRef | None) -> ItemRef:
     level = _LEVELS.get(below[0])
     if level is None or len(below) < 2:
         raise ProtocolViolation("a files listing of the server names a file in an unknown form")
-    direction = below.pop() if below[-1] in {"in", "out"} and len(below) > 2 else ""
+    has_direction = level is not Level.SCAN and below[-1] in {"in", "out"} and len(below) > 2
+    direction = below.pop() if has_direction else ""
     child = "/".join(below[1:])
     kind = listed.item.child_type if listed is not None and listed.item.child_id == child else item.child_type
     return msgspec.structs.replace(item, level=level, child_id=child, child_type=kind, direction=direction)
 
 
-def _ends_with(parts: list[str], item: ItemRef) -> bool:
+def _is_owner(item: ItemRef, above: dict[str, str]) -> bool:
     if item.level is Level.PROJECT:
-        return "subjects" not in parts and parts[-2:] == ["projects", item.project]
-    return parts[-2:-1] == ["subjects"] and parts[-1] in {item.subject_id, item.subject}
+        return above == {"projects": item.project}
+    return above.get("subjects", "") in {item.subject_id, item.subject} - {""}
 
 
 def _md5(text: str) -> str:

@@ -44,7 +44,7 @@ def item(level: Level = Level.EXPERIMENT, **changes: str) -> Wanted:
 
 def test_experiments_belong_together_by_subject_and_label():
     remote = parse_remote(":P")
-    keys = [item_key(item(**changes), remote) for changes in ({}, {"subject": "T"}, {"experiment": "F"})]
+    keys = [item_key(one, remote) for one in (item(), item(subject="T"), item(experiment="F"))]
     assert len(set(keys)) == 3
     assert item_key(item(project="Q", experiment_id="other", subject_id="other"), remote) == keys[0]
     assert item_key(item(Level.SUBJECT), remote) != item_key(item(Level.SUBJECT, subject="T"), remote)

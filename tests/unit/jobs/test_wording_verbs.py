@@ -44,7 +44,8 @@ def test_a_download_says_what_was_proven_by_what():
     words = text("download", "incomplete", files=10, verified=7, skipped=4, refused=1, stale=2, failed=3, bytes=5000)
     assert "Not complete: 3 failures." in words
     for line in ("transferred        10 files, 5.0 kB", "verified           7 files", "not verified       1 file",
-                 "equal already      4 files", "catalog outdated   2 files", "names refused      1 file", "did not work       3 failures"):  # fmt: skip
+                 "equal already      4 files", "catalog outdated   2 files", "names refused      1 file",
+                 "did not work       3 failures"):  # fmt: skip
         assert line in words
     assert headline(summary("download", files=10, skipped=4)) == "Done: 14 files in the folder, all verified."
     assert "catalog contradicts" in headline(summary("download", "incomplete", stale=2))

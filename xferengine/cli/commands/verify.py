@@ -24,7 +24,8 @@ def verify(request: Request, a: str, b: str, **_: Any) -> int:
     """Compare two places without moving anything: a server with a folder, in either order, or two servers.
 
     A server is [PROFILE]:PROJECT[/SUBJECT[/EXPERIMENT[/scans/ID][/RESOURCE]]], as for download. A folder holds files
-    where download puts them: DIR/EXPERIMENT/scans/ID-TYPE/resources/LABEL/files/…
+    where download puts them: DIR/EXPERIMENT/scans/ID-TYPE/resources/LABEL/files/… Of a folder that holds several
+    projects, compare :PROJECT with DIR/PROJECT, or :* with all of it.
 
     Files are compared by MD5 where both sides have one (a local file is read for it), else by size; the report says
     which. What a server has is taken from its catalogs. On two servers, what A and B name is compared whatever its
