@@ -254,6 +254,12 @@ def curl_put_many(task: Task, at_once: int = 1) -> list[str]:
     return [*CURL.split(), "-H", "Expect:", *together, "-K", str(config)]
 
 
+def make_resource(task: Task) -> list[str]:
+    """Make the resource that files are sent to: XNAT fails requests that would do so side by side."""
+    url = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}"
+    return [*CURL.split(), "-o", "/dev/null", "-X", "PUT", url]
+
+
 _ZIP = """
 import os, sys, zipfile
 with zipfile.ZipFile(sys.argv[1], "w") as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ from measured import Measured, run_measured
 
 LIMIT_S = 900.0
 QUIET_LOAD = 3.0
+
+_MARKS = ("job-started", "plan-ready", "unit-started", "files-done", "unit-done", "summary")
 
 Counters = Callable[[], dict[str, float]]
 """What a server counted so far: ``requests``, ``bytes_in``, ``bytes_out``, ``cpu_s``, ``made``."""
@@ -45,10 +48,16 @@ def run_client(place: Place, client: Client) -> dict[str, Any]:
             subprocess.run(client.first(part), env=part.environment, cwd=part.temp, check=True, capture_output=True)
         load, before = os.getloadavg()[0], place.counters()
         done = run_measured(
-            client.command(part), environment=part.environment, temp=part.temp, limit_s=LIMIT_S, log=home / "client.log"
+            client.command(part),
+            environment=part.environment,
+            temp=part.temp,
+            limit_s=LIMIT_S,
+            wanted=_is_telling if client.kind == ENGINE else None,
+            log=home / "client.log",
         )
         after = place.counters()
         record = _figures(place, client, done) | {key: after[key] - before[key] for key in after}
+        record |= phases(done.lines)
         record |= {"load": round(load, 2)} | _judge(place, client, part, done)
     return record
 
@@ -80,11 +89,27 @@ def _figures(place: Place, client: Client, done: Measured) -> dict[str, Any]:
     }
 
 
+def _is_telling(said: str) -> bool:
+    return any(f'"event":"{name}"' in said for name in _MARKS)
+
+
+def phases(lines: list[tuple[float, str]]) -> dict[str, float]:
+    """Return when the engine had started, had its plan, moved first and last, in seconds since its start."""
+    when: dict[str, list[float]] = {}
+    for at_s, said in lines:
+        when.setdefault(json.loads(said)["event"], []).append(at_s)
+    found = {"started_s": when.get("job-started"), "planned_s": when.get("plan-ready"),
+             "moving_s": when.get("unit-started")}  # fmt: skip
+    first = {key: times[0] for key, times in found.items() if times}
+    moved = [*when.get("files-done", []), *when.get("unit-done", [])]
+    return {key: round(at_s, 3) for key, at_s in (first | ({"moved_s": max(moved)} if moved else {})).items()}
+
+
 def _judge(place: Place, client: Client, task: Task, done: Measured) -> dict[str, Any]:
     if done.exit_code not in client.exit_codes:
         return {"failed": f"exit code {done.exit_code}", "errors": done.errors}
-    if client.kind == ENGINE and '"state":"done"' not in done.errors:
-        return {"failed": "not everything was verified", "errors": done.errors}
+    if client.kind == ENGINE and not any('"state":"done"' in said for _, said in done.lines[-1:]):
+        return {"failed": "not everything was verified", "errors": done.lines[-1][1] if done.lines else done.errors}
     wrong = place.check(task, client.share) if client.keeps else ""
     return {"failed": wrong, "errors": done.errors if wrong else ""}
 

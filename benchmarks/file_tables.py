@@ -46,6 +46,7 @@ def _section(scenario: str, records: list[Record]) -> list[str]:
     text += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
     text += [_row(client, rounds, engine_s) for client, rounds in by_client.items()]
     notes = {client: rounds[0]["note"] for client, rounds in by_client.items() if rounds[0].get("note")}
+    text += ["", *(_phases(client, rounds) for client, rounds in by_client.items() if "moved_s" in rounds[0])]
     return [*text, "", *(f"`{client}`: {note}" for client, note in notes.items()), ""]
 
 
@@ -75,13 +76,22 @@ def _row(client: str, rounds: list[Record], engine_s: float) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def _phases(client: str, rounds: list[Record]) -> str:
+    at_s = {key: _median(rounds, key) for key in ("started_s", "planned_s", "moving_s", "moved_s", "wall_s")}
+    rate = rounds[0]["payload_mb"] / max(at_s["moved_s"] - at_s["moving_s"], 0.001)
+    return (
+        f"{client}: started after {at_s['started_s']:.2f} s, planned {at_s['planned_s']:.2f} s, moved from"
+        f" {at_s['moving_s']:.2f} to {at_s['moved_s']:.2f} s ({rate:.1f} MB/s), ended {at_s['wall_s']:.2f} s"
+    )
+
+
 def _loads(rounds: list[Record]) -> str:
     """Machine load when runs began, where it was more than these runs make themselves."""
     return ", ".join(f"{record['load']:.1f}" + ("!" if record["load"] > QUIET_LOAD else "") for record in rounds)
 
 
 def _median(rounds: list[Record], key: str) -> float:
-    values = [record[key] for record in rounds if not record["failed"]]
+    values = [record[key] for record in rounds if not record["failed"] and key in record]
     return statistics.median(values) if values else 0.0
 
 

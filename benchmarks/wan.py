@@ -27,7 +27,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from file_clients import CURL, ENGINE, FLOOR, Client, Task, curl_many, curl_put, curl_put_many, engine, engine_upload, shell
+from file_clients import (
+    CURL,
+    ENGINE,
+    FLOOR,
+    Client,
+    Task,
+    curl_many,
+    curl_put,
+    curl_put_many,
+    engine,
+    engine_upload,
+    make_resource,
+    shell,
+)
 from file_runs import Place, line, run_client
 from file_sites import Site, SiteShape, missing_or_wrong, open_site
 from file_tables import write_results
@@ -127,10 +140,11 @@ def clients_for(name: str, link: Link, size: int) -> dict[str, Client]:
         return {**uploader, "curl -T": Client(command=curl_put, kind=FLOOR)}
     return uploader | {
         f"curl -Z -T, {n} connections": Client(
-            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0
+            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0,
+            first=make_resource,
         )
         for n in (1, 8, 16)
-    }
+    }  # fmt: skip
 
 
 def _insecure(command: Callable[..., list[str]]) -> Callable[[Task], list[str]]:
@@ -219,7 +233,8 @@ def _look_from_here(wan: Wan, server: Server) -> _Near:
 
 
 def _far(wan: Wan, client: Client) -> Client:
-    return replace(client, command=wan.inside(client.command))
+    first = wan.inside(client.first) if client.first else None
+    return replace(client, command=wan.inside(client.command), first=first)
 
 
 def _place(

@@ -154,6 +154,16 @@ async def test_a_file_the_server_has_only_compressed(server, singly, tmp_path, s
     assert on_disk(tmp_path / "out") == {local_path(file): packed if catalog_of_copy else data}
 
 
+async def test_no_part_files_are_left_of_files_that_failed(server, seeded, tmp_path):
+    put_file(server, PLACE, "RAW", "gone.bin", bytes(3_000_000), on_disk=False)
+    server.faults.add("cut-answer", match=r"RAW|resources/\d+/files/.*bin", times=0, after_bytes=5)
+
+    summary = await job_for(server, tmp_path).run()
+
+    assert summary.exit_code == 3
+    assert not (tmp_path / "out" / ".xferengine").exists()
+
+
 HOSTILE = [
     ("member-renamed", {"label": "../../{name}"}),
     ("member-renamed", {"label": "/etc/{name}"}),

@@ -117,20 +117,24 @@ class Trial:
 
     Args:
         place: a fresh folder.
+        disk: another folder for the target.
         state: the state folder, when it shall lie elsewhere.
+        saves: what a run reached can be saved, also when its disk is full.
     """
 
     site: Site
     server: StrikingServer
     place: Path
+    disk: Path | None = None
     state: Path | None = None
+    saves: bool = True
     wrong: list[str] = field(default_factory=list)
     story: list[str] = field(default_factory=list)
     runs: int = 0
     allowed_bytes: int = 0
 
     def __post_init__(self) -> None:
-        self.folder = self.place / "out"
+        self.folder = (self.disk or self.place) / "out"
         self.state = self.state or self.place / "state"
         self.sent_before = self.server.sent
         self.began = time.monotonic()
@@ -152,7 +156,7 @@ class Trial:
         if "Traceback" in program.trouble or code == 1:
             self.wrong.append(f"exit {code}: {program.trouble[-900:]}")
         if code != 0:
-            self.allow(units_in_flight(program.events), saves=code > 0)
+            self.allow(units_in_flight(program.events), saves=code > 0 and self.saves)
         return code
 
     def allow(self, flying: Sequence[int], *, saves: bool) -> None:
@@ -161,7 +165,7 @@ class Trial:
         Args:
             saves: the run could save how far it was.
         """
-        most = BUFFERED_BYTES + (0 if saves else UNSAVED_BYTES)
+        most = BUFFERED_BYTES + (0 if saves else UNSAVED_BYTES if self.saves else sys.maxsize)
         self.allowed_bytes += sum(min(size, most) if size >= RANGED_BYTES else size for size in flying)
         self.allowed_bytes += self.site.listing_bytes
 
@@ -330,8 +334,9 @@ def one_trial(kind: str, site: Site, rng: random.Random, place: Path, switches: 
         if kind == "disk":
             content = sum(path.stat().st_size for path in site.wanted.values())
             with small_disk(place / "disk", int(content * 1.1) + (16 << 20)) as disk:
-                state = disk / "state" if rng.random() < 0.5 else place / "state"
-                return fill_disk(Trial(site, server, disk, state), moments, rng.randrange(1 << 22))
+                state = rng.choice((disk, place)) / "state"
+                trial = Trial(site, server, place, disk, state, saves=state.parent is place)
+                return fill_disk(trial, moments, rng.randrange(1 << 22))
         trial = Trial(site, server, place)
         number = rng.choice(list(SIGNALS))
         actions: dict[str, Callable[[], tuple[str, bool]]] = {

@@ -98,6 +98,18 @@ class DownloadVerb:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._settle(core, desk)
+                await self._sweep(core, target)
+
+    async def _sweep(self, core: Core, target: Target) -> None:
+        """Take away part files that no later run can go on with: all but those whose progress is known."""
+        known = await core.manifest.read(incoming.parts_to_keep)
+
+        def drop() -> None:
+            for key in target.leftovers():
+                if key not in known:
+                    target.drop_part(key)
+
+        await core.threads.run(drop)
 
     async def _settle(self, core: Core, desk: Desk) -> None:
         """Write where every item stands, and what it took."""

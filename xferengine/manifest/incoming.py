@@ -86,6 +86,16 @@ def _forget_parts(con: sqlite3.Connection, where: str, values: tuple[int, ...]) 
     con.execute(f"DELETE FROM meta WHERE key IN (SELECT '{PART}' || id FROM entry WHERE {where})", values)
 
 
+def parts_to_keep(con: sqlite3.Connection) -> set[int]:
+    """Return rows of files that did not come whole and whose progress is known."""
+    rows = con.execute(
+        "SELECT entry.id FROM meta JOIN entry ON meta.key=? || entry.id"
+        " WHERE meta.value!='' AND entry.state IN ('planned', 'failed')",
+        (PART,),
+    )
+    return {row[0] for row in rows}
+
+
 def earlier(con: sqlite3.Connection, key: str) -> dict[tuple[str, str], EntryRow]:
     """Return what is known of an item's files, by (server's id of the resource, path).
 

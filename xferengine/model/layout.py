@@ -23,6 +23,7 @@ from xferengine.model.items import ItemRef, Level, ResourceRef
 
 _NO_WORD = re.compile(r"[^A-Za-z0-9_]")
 FILES = "files"
+_CHILDREN = frozenset({"scans", "assessors", "reconstructions"})
 
 
 def scan_folder(scan_id: str, scan_type: str) -> str:
@@ -83,28 +84,24 @@ class LocalPlace(msgspec.Struct, frozen=True, kw_only=True):
 def place_of(relative: str) -> LocalPlace | None:
     """Read a path of the layout (without a project in front); None when it is none.
 
-    The first ``/resources/LABEL/files/`` counts: nothing before it can hold those words but a child's own id.
+    What stands in second place tells how many parts are the holder's: a label, an id or a file may be called
+    ``resources`` or ``files`` itself.
     """
     parts = relative.split("/")
-    for at in range(1, len(parts) - 3):
-        if parts[at] == "resources" and parts[at + 2] == FILES:
-            holder, resource, path = parts[:at], parts[at + 1], "/".join(parts[at + 3 :])
-            break
-    else:
+    child = parts[1] if len(parts) > 1 and parts[1] in _CHILDREN else ""
+    has_direction = child not in {"", "scans"} and parts[3:4] in (["in"], ["out"])
+    at = 1 if not child else 4 if has_direction else 3
+    if parts[at : at + 1] != ["resources"] or parts[at + 2 : at + 3] != [FILES] or len(parts) < at + 4 or "" in parts:
         return None
-    if len(holder) == 1:
-        return LocalPlace(top=holder[0], resource=resource, path=path)
-    if len(holder) not in {3, 4} or holder[1] not in {"scans", "assessors", "reconstructions"}:
-        return None
-    child_id, child_type = scan_of_folder(holder[2]) if holder[1] == "scans" else (holder[2], "")
-    if len(holder) == 4 and (holder[1] == "scans" or holder[3] not in {"in", "out"}):
-        return None
+    child_id, child_type = "", ""
+    if child:
+        child_id, child_type = scan_of_folder(parts[2]) if child == "scans" else (parts[2], "")
     return LocalPlace(
-        top=holder[0],
-        child=holder[1],
+        top=parts[0],
+        child=child,
         child_id=child_id,
         child_type=child_type,
-        direction=holder[3] if len(holder) == 4 else "",
-        resource=resource,
-        path=path,
+        direction=parts[3] if has_direction else "",
+        resource=parts[at + 1],
+        path="/".join(parts[at + 3 :]),
     )

@@ -31,7 +31,7 @@ from xferengine.store.commit import (
     check_inside,
     local_file,
 )
-from xferengine.store.disk import Bytes, Disk, LocalDisk
+from xferengine.store.disk import Bytes, Disk, FileState, LocalDisk, space_of
 from xferengine.store.names import FolderTraits, check_relative
 from xferengine.store.ownfolder import hold_parts, hold_target, list_parts, make_root, probe_traits
 from xferengine.store.partfile import READ_BYTES, PartFile, PartResult, write_whole
@@ -126,15 +126,29 @@ class Target:
         """Refuse to begin what cannot fit.
 
         Args:
-            needed: bytes, less what replaces files that are there.
+            needed: bytes, less what replaces files that are there. What part files of this job hold counts as free: they
+                are gone on with or written over.
 
         Raises:
             DiskFull: the message says how much is needed and how much is free.
+            BadInput: the system refuses to say.
         """
-        free = self.free_bytes()
+        free = self.free_bytes() + self._held_bytes()
         if needed > free:
             text = f"{readable_size(needed)} are needed and {readable_size(free)} are free in {self.folder}"
             raise DiskFull(text, path=str(self.folder))
+
+    def _held_bytes(self) -> int:
+        """Return the space of part files, reserved or written."""
+        with map_disk_errors(self._parts):
+            return sum(map(space_of, self._states().values()))
+
+    def _states(self) -> dict[int, FileState]:
+        found: dict[int, FileState] = {}
+        for key in list_parts(self._disk, self._parts):
+            with suppress(FileNotFoundError):  # another thread made it final, or dropped it, since
+                found[key] = self._disk.lstat(self._part_path(key))
+        return found
 
     def local(self, path: str) -> Path:
         """Return the full path of a file.
@@ -246,11 +260,7 @@ class Target:
             BadInput: the system refuses.
         """
         with map_disk_errors(self._parts):
-            found: dict[int, int] = {}
-            for key in list_parts(self._disk, self._parts):
-                with suppress(FileNotFoundError):  # another thread made it final, or dropped it, since
-                    found[key] = self._disk.lstat(self._part_path(key)).st_size
-            return found
+            return {key: state.st_size for key, state in self._states().items()}
 
     def drop_part(self, key: int) -> None:
         """Remove a part file; it may be gone already.
