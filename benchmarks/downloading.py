@@ -5,8 +5,10 @@
 Scenarios: ``stored`` and ``deflated``, one session of 5,000 × 200 kB as either kind of zip, replayed by a web server so
 that the client is what is measured; ``live``, the same straight from the emulator; ``many``, 40 sessions × 20 scans × 3
 resources with 20 ms for each request; ``big``, one file of 2 GB; ``tiny``, a resource of 20,000 × 4 kB; ``again`` and
-``many-again``, a second run when nothing changed. What a client brought is compared by MD5 with what was seeded, outside
-the time; a run that is not complete does not count. Results go to benchmarks/results/ as JSON lines, a table and plots.
+``many-again``, a second run when nothing changed.
+
+What a client brought is compared by MD5 with what was seeded, outside the time; a run that is not complete does not
+count. Results go to benchmarks/results/ as JSON lines, a table and plots.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ from file_clients import (
 from file_runs import Place, line, run_client
 from file_sites import Site, SiteShape, missing_or_wrong, open_site, serving
 from file_tables import write_results
-from machine import facts
+from machine import command_line, facts
 from replay import is_available, replaying
 
 HERE = Path(__file__).resolve().parent
@@ -274,7 +276,7 @@ def main() -> int:
                 print(f"{name}: left out, there is no web server to replay archives with")
                 continue
             records += run_scenario(name, scenario, given)
-    about = facts() | {"command": "downloading.py " + " ".join(sys.argv[1:])}
+    about = facts() | {"command": command_line()}
     write_results(Path(given.results), given.name or f"downloading-{given.size}", records, about)
     return int(any(record["failed"] for record in records if record["kind"] == ENGINE))
 

@@ -115,7 +115,8 @@ def engine(task: Task, *options: str) -> list[str]:
         remote += f"/{task.sessions[0][0]}/{task.sessions[0][1]}/scans/1/{task.resource}"
         remote += f"/files/{task.files[0]}" if len(task.files) == 1 else ""
     return [
-        sys.executable, "-m", "xferengine", "download", remote, "--to", str(task.out), "--json", "--no-progress", *options
+        sys.executable, "-m", "xferengine", "download", remote, "--to", str(task.out), "--json", "--no-progress",
+        *options,
     ]  # fmt: skip
 
 
@@ -227,7 +228,7 @@ def written(*options: str) -> Callable[[Task], list[str]]:
 
 
 def one_file(script: str) -> Callable[[Task], list[str]]:
-    """Run a script with ``$1`` the URL of the file, ``$2`` where it goes, ``$3`` the folder for that, ``$4`` its name."""
+    """Run a script: ``$1`` is the file's URL, ``$2`` where it goes, ``$3`` the folder for that, ``$4`` its name."""
 
     def command(task: Task) -> list[str]:
         name = task.files[0]
@@ -244,20 +245,21 @@ def curl_put(task: Task) -> list[str]:
 
 
 def curl_put_many(task: Task, at_once: int = 1) -> list[str]:
-    """Every file by a PUT of its own."""
-    base = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}/files"
-    config = task.home / "puts.txt"
-    with config.open("w") as out:
-        for name in task.files:
-            out.write(f'url = "{base}/{name}?inbody=true"\nupload-file = "{task.source / name}"\noutput = "/dev/null"\n')
-    together = ["-Z", "--parallel-max", str(at_once)] if at_once > 1 else []
-    return [*CURL.split(), "-H", "Expect:", *together, "-K", str(config)]
+    """Every file by a PUT of its own: as many curls side by side, each into a resource of its own.
 
-
-def make_resource(task: Task) -> list[str]:
-    """Make the resource that files are sent to: XNAT fails requests that would do so side by side."""
-    url = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}"
-    return [*CURL.split(), "-o", "/dev/null", "-X", "PUT", url]
+    XNAT fails PUTs into one resource that come side by side, so one resource has one writer.
+    """
+    base = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}"
+    for number in range(at_once):
+        with (task.home / f"puts-{number}.txt").open("w") as out:
+            for name in task.files[number::at_once]:
+                path, url = task.source / name, f"{base}-{number}/files/{name}?inbody=true"
+                out.write(f'url = "{url}"\nupload-file = "{path}"\noutput = "/dev/null"\n')
+    script = (
+        f'for list in "$1"/puts-*.txt; do {CURL} -H Expect: -K "$list" & pids+=($!); done;'
+        ' for pid in "${pids[@]}"; do wait $pid; done'
+    )
+    return shell(script, task.home)
 
 
 _ZIP = """
@@ -271,7 +273,9 @@ with zipfile.ZipFile(sys.argv[1], "w") as archive:
 def zip_then_curl(task: Task) -> list[str]:
     """The folder as one STORED zip, made first, which the server unpacks."""
     url = f"{task.url}/data/experiments/{task.sessions[0][2]}/resources/{task.resource}/files/all.zip"
-    script = f'"$4" -c "$5" "$1/all.zip" "$2"; {CURL} -H Expect: -o /dev/null -T "$1/all.zip" "$3?inbody=true&extract=true"'
+    script = (
+        f'"$4" -c "$5" "$1/all.zip" "$2"; {CURL} -H Expect: -o /dev/null -T "$1/all.zip" "$3?inbody=true&extract=true"'
+    )
     return shell(script, task.temp, task.source, url, sys.executable, _ZIP)
 
 

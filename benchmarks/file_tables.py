@@ -15,8 +15,8 @@ from file_runs import QUIET_LOAD
 Record = dict[str, Any]
 COLOURS = {ENGINE: "#1b6ca8", RIVAL: "#d9822b", FLOOR: "#9e9e9e"}
 HEADER = (
-    "client", "verified", "wall s", "MB/s", "client CPU s", "CPU s/GB", "server CPU s", "peak MB", "temp MB", "requests",
-    "sent back MB", "engine is", "load",
+    "client", "verified", "wall s", "MB/s", "client CPU s", "CPU s/GB", "server CPU s", "peak MB", "temp MB",
+    "requests", "sent back MB", "engine is", "load",
 )  # fmt: skip
 
 

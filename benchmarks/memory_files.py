@@ -3,8 +3,8 @@
     python benchmarks/memory_files.py [--files 10000 …] [--site DIR] [--target DIR]
 
 Each size is a site of sessions of 10,000 small files, downloaded by the command line as a user calls it, and then
-compared with ``verify``. Peak memory is the kernel's VmHWM of the process tree. Temporary disk is what lies in the folder
-for temporary files (state excluded, it is reported apart), and the part files inside the target at their most.
+compared with ``verify``. Peak memory is the kernel's VmHWM of the process tree. Temporary disk is what lies in the
+folder for temporary files (state excluded, it is reported apart), and the part files inside the target at their most.
 Results: benchmarks/results/memory-files.jsonl, .md and .png.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from file_clients import Task, engine
 from file_sites import OWN_FOLDER, Site, SiteShape, files_below, missing_or_wrong, open_site, serving
-from machine import facts
+from machine import command_line, facts
 from measured import Measured, run_measured
 from servers import PROJECT
 
@@ -118,13 +118,13 @@ def _figures(done: Measured) -> dict[str, Any]:
 
 def write(folder: Path, records: list[dict[str, Any]]) -> None:
     """Write results as JSON lines, a table and a plot."""
-    about = facts() | {"command": "memory_files.py " + " ".join(sys.argv[1:])}
+    about = facts() | {"command": command_line()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "memory-files.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [{"about": about}, *records]))
     text = [
         "# memory-files", "", " · ".join(f"{key}: {value}" for key, value in about.items()), "",
-        "| files | download: peak MB | s per 1,000 | temp MB | part files at most (MB) | verify: peak MB | s per 1,000 |"
-        " state MB | load |", "|" + "---|" * 9,
+        "| files | download: peak MB | s per 1,000 | temp MB | part files at most (MB) | verify: peak MB |"
+        " s per 1,000 | state MB | load |", "|" + "---|" * 9,
     ]  # fmt: skip
     for record in records:
         down, compared, thousands = record["download"], record["verify"], record["files"] / 1000

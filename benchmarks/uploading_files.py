@@ -1,6 +1,6 @@
 """Resource uploads beside other clients and floors: one command, the same files, a fresh server for every run.
 
-    python benchmarks/uploading_files.py --rivals DIR [--size small|full] [--rounds N] [--scenario NAME …] [--only CLIENT …]
+    python benchmarks/uploading_files.py --rivals DIR [--size small|full] [--rounds N] [--scenario NAME …]
 
 Scenarios: ``tiny-up``, 20,000 files of 4 kB into one resource of a session; ``big-up``, one file of 2 GB. A run counts
 only if the server's disk holds every file, whole, and the listing names them all; both are looked at outside the time.
@@ -40,7 +40,7 @@ from file_clients import (
 from file_runs import Place, line, run_client
 from file_sites import Site, SiteShape, files_below, md5_of, open_site, serving
 from file_tables import write_results
-from machine import facts
+from machine import command_line, facts
 from servers import PROJECT, Server
 
 HERE = Path(__file__).resolve().parent
@@ -112,13 +112,14 @@ def write_source(folder: Path, files: int, file_bytes: int) -> Source:
 
 def stored_or_not(server: Server, session: tuple[str, str, str], wanted: Counter[str]) -> str:
     """Look at the server's disk and at its listing; return what is wrong."""
-    folder = server.data / "archive" / PROJECT / "arc001" / session[1] / "RESOURCES" / RESOURCE
+    folder = server.data / "archive" / PROJECT / "arc001" / session[1] / "RESOURCES"
     found = Counter(md5_of(path) for path in files_below(folder) if not path.name.endswith("_catalog.xml"))
     if found != wanted:
         return f"{(wanted - found).total()} of {wanted.total()} files missing or wrong on the server's disk"
-    rows = server.table(f"/data/experiments/{session[2]}/resources/{RESOURCE}/files")
-    listed = Counter(row["digest"] for row in rows)
-    return "" if listed == wanted else f"the listing names {len(rows)} files, {(wanted - listed).total()} not as sent"
+    experiment = f"/data/experiments/{session[2]}/resources"
+    labels = [row["label"] for row in server.table(experiment)]
+    listed = Counter(row["digest"] for label in labels for row in server.table(f"{experiment}/{label}/files"))
+    return "" if listed == wanted else f"the listing names {listed.total()} files, not those sent"
 
 
 def one_run(client: Client, source: Source, template: Site, given: argparse.Namespace) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def main() -> int:
         given.rivals = given.rivals or f"{work}/rivals"
         install(Path(given.rivals), [name for name in PACKAGES if name != "yaxil"])
         records = [record for name in given.scenario or SCENARIOS for record in run_scenario(name, given)]
-    about = facts() | {"command": "uploading_files.py " + " ".join(sys.argv[1:])}
+    about = facts() | {"command": command_line()}
     write_results(Path(given.results), given.name or f"uploading-files-{given.size}", records, about)
     return int(any(record["failed"] for record in records if record["kind"] == ENGINE))
 

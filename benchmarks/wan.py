@@ -3,13 +3,15 @@
     python benchmarks/wan.py --tool WAN [--rounds N] [--link RTT_MS/RATE_MBIT/LOSS_PCT …] [--scenario NAME …]
 
 WAN is a program that emulates the link between two network namespaces; it is not part of this repository. It is called
-as ``WAN up RTT_MS RATE_MBIT LOSS_PCT``, ``WAN server COMMAND…``, ``WAN exec COMMAND…``, ``WAN status`` and ``WAN down``,
-and the server is found at the address given by ``--address``. Whatever does so will do; it usually needs root.
+as ``WAN up RTT_MS RATE_MBIT LOSS_PCT``, ``WAN server COMMAND…``, ``WAN exec COMMAND…``, ``WAN status`` and
+``WAN down``, and the server is found at the address given by ``--address``. Whatever does so will do; it usually needs
+root.
 
-Scenarios: ``big``, one large file; ``images``, files of 200 kB in one session; ``big-up`` and ``images-up``, the same the
-other way. curl takes the big file in ranges of its own, the images by ``-Z`` on one command line. What one connection
-needs too long for is done in part, scaled and marked with ``~``. CPU figures say nothing here: the emulation takes its
-share of the same cores. Results go to benchmarks/results/ as JSON lines, a table and plots.
+Scenarios: ``big``, one large file; ``images``, files of 200 kB in one resource; ``big-up`` and ``images-up``, the same
+the other way. curl takes the big file in ranges, each by a curl of its own, and the images by ``-Z`` on one command
+line; when sent, each curl has a resource of its own, because XNAT fails PUTs into one resource that come side by side.
+What one connection needs too long for is done in part, scaled and marked with ``~``. CPU figures say little here: the
+emulation takes its share of the same cores. Results go to benchmarks/results/ as JSON lines, a table and plots.
 """
 
 from __future__ import annotations
@@ -38,13 +40,12 @@ from file_clients import (
     curl_put_many,
     engine,
     engine_upload,
-    make_resource,
     shell,
 )
 from file_runs import Place, line, run_client
 from file_sites import Site, SiteShape, missing_or_wrong, open_site
 from file_tables import write_results
-from machine import facts
+from machine import command_line, facts
 from servers import Server, start_server
 from uploading_files import RESOURCE, Source, stored_or_not, write_source
 
@@ -106,7 +107,7 @@ def curl_ranges(task: Task, size: int, connections: int) -> list[str]:
     """The file in as many ranges, each by a curl of its own, put together afterwards."""
     step = -(-size // connections)
     script = (
-        'for ((i = 0; i < $4; i++)); do a=$((i * $5)); b=$((a + $5 - 1)); ((b < $6)) || b=$(($6 - 1));\n'
+        "for ((i = 0; i < $4; i++)); do a=$((i * $5)); b=$((a + $5 - 1)); ((b < $6)) || b=$(($6 - 1));\n"
         f'{CURL} -r $a-$b -o "$2.$(printf %02d $i)" "$1" & pids+=($!); done\n'
         'for pid in "${pids[@]}"; do wait $pid; done\n'
         'cat "$2".* >"$3/whole"; rm "$2".*; mv "$3/whole" "$2"'
@@ -139,12 +140,11 @@ def clients_for(name: str, link: Link, size: int) -> dict[str, Client]:
     if name == "big-up":
         return {**uploader, "curl -T": Client(command=curl_put, kind=FLOOR)}
     return uploader | {
-        f"curl -Z -T, {n} connections": Client(
-            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0,
-            first=make_resource,
+        f"curl -T, {n} at once": Client(
+            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0
         )
         for n in (1, 8, 16)
-    }  # fmt: skip
+    }
 
 
 def _insecure(command: Callable[..., list[str]]) -> Callable[[Task], list[str]]:
@@ -278,7 +278,7 @@ def main() -> int:
                     for made in make(name, link, wan, given):
                         records.append({"benchmark": "wan", "scenario": f"{name}, {link}"} | made)
                         print(line(records[-1]), flush=True)
-    about = facts() | {"command": "wan.py " + " ".join(sys.argv[1:]), "links": "; ".join(said)}
+    about = facts() | {"command": command_line(), "links": "; ".join(said)}
     write_results(Path(given.results), given.name, records, about)
     return int(any(record["failed"] for record in records if record["kind"] == ENGINE))
 

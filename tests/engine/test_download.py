@@ -95,6 +95,18 @@ async def test_several_projects_lie_apart(server, seeded, tmp_path):
     assert set(on_disk(tmp_path / "out")) == expected
 
 
+async def test_of_all_projects_a_shared_session_lies_under_its_own(server, seeded, tmp_path):
+    other = seed_project(server, "Q", SeedShape(sessions=1, scans=1, files=2))
+    record = server.world.experiment(other[0].accession)
+    record.shares["P"] = "SHARED"
+    server.world.save(record)
+
+    summary = await job_for(server, tmp_path, ":*").run()
+
+    assert summary.exit_code == 0
+    assert set(on_disk(tmp_path / "out")) == {f"{f.project}/{local_path(f)}" for f in (*seeded, *other)}
+
+
 @pytest.mark.parametrize(
     ("changes", "taken"),
     [

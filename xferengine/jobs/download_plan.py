@@ -91,7 +91,9 @@ class DownloadPlanner:
                 missing.append((remote, error))
         missing += resolver.broken
         if missing and not found:
-            raise missing[0][1]
+            remote, error = missing[0]
+            error.ref = f":{remote.text}"
+            raise error
 
         def write(con: sqlite3.Connection) -> None:
             for remote, error in missing:

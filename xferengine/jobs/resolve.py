@@ -87,6 +87,8 @@ class Resolver:
         self._selection = selection
         self._experiments: dict[str, list[ExperimentInfo]] = {}
         self._subjects: dict[str, list[tuple[str, str]]] = {}
+        self._homes: dict[str, str] = {}
+        """Accession id → its own project, where several are asked for."""
 
     async def iter_items(self, remote: RemotePath) -> AsyncIterator[Wanted]:
         """Yield the items that a remote means: a whole project's own files first, then subjects, then experiments.
@@ -102,6 +104,7 @@ class Resolver:
             return
         async with self._core.lanes.listing.slot():
             projects = await self._core.client.projects.list_ids()
+        await self._find_homes(projects)
         for project in projects:
             if not self._selection.takes_item(project=project):
                 continue
@@ -115,6 +118,18 @@ class Resolver:
                 if error.disposition is Disposition.FATAL:
                     raise
                 self.broken.append((one, error))
+
+    async def _find_homes(self, projects: Sequence[str]) -> None:
+        """Learn which project each experiment belongs to: a project's own table lists what is shared into it, too."""
+        try:
+            async with self._core.lanes.listing.slot():
+                homes = await self._core.client.experiments.list_homes()
+        except XferError as error:
+            if error.disposition is Disposition.FATAL:
+                raise
+            return  # a shared experiment then lies under the first project that lists it
+        wanted = {project for project in projects if self._selection.takes_item(project=project)}
+        self._homes = {accession: home for accession, home in homes.items() if home in wanted}
 
     async def _of_project(self, remote: RemotePath) -> AsyncIterator[Wanted]:
         project = remote.project
@@ -159,6 +174,7 @@ class Resolver:
         """Image assessors come with their session, whose listing brings their resources."""
         return (
             not info.session_id
+            and self._homes.get(info.accession, project) == project
             and self._selection.takes_date(info.date)
             and self._selection.takes_item(
                 project=project, subject=info.subject_label, experiment=info.label, xsi_type=info.xsi_type
@@ -167,8 +183,12 @@ class Resolver:
 
     async def _list_experiments(self, project: str) -> list[ExperimentInfo]:
         if project not in self._experiments:
-            async with self._core.lanes.listing.slot():
-                self._experiments[project] = await self._core.client.experiments.list_experiments(project)
+            try:
+                async with self._core.lanes.listing.slot():
+                    self._experiments[project] = await self._core.client.experiments.list_experiments(project)
+            except NotFound as error:
+                text = f"there is no project {project!r} here, or this account may not read it"
+                raise NotFound(text, status=error.status) from error
         return self._experiments[project]
 
     async def _list_subjects(self, project: str) -> list[tuple[str, str]]:

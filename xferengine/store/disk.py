@@ -43,6 +43,12 @@ class FileState(Protocol):
     def st_nlink(self) -> int: ...
 
 
+def space_of(state: FileState) -> int:
+    """Return how many bytes a file takes of its disk: reserved space counts, holes do not."""
+    blocks: int | None = getattr(state, "st_blocks", None)  # Windows does not tell
+    return state.st_size if blocks is None else 512 * blocks
+
+
 class Disk(Protocol):
     """Operations on files and folders. They block and raise ``OSError``; nothing is durable before it was synced."""
 

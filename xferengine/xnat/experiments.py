@@ -63,6 +63,14 @@ class Experiments:
         request = Request(method="GET", segments=("data", "projects", project, "experiments"), query=tuple(query))
         return [info for row in wire.table(await self._call(request)) if (info := _info(row)) is not None]
 
+    async def list_homes(self) -> dict[str, str]:
+        """Return accession id → its own project, of all experiments this account sees (FIL 6.1: the site's table lists
+        each under its primary project)."""
+        query = (("columns", "ID,project"), ("format", "json"))
+        request = Request(method="GET", segments=("data", "experiments"), query=query, limit_bytes=1 << 30)
+        rows = wire.table(await self._call(request))
+        return {found: home for row in rows if (found := wire.cell(row, "ID")) and (home := wire.cell(row, "project"))}
+
     async def list_subjects(self, project: str) -> list[tuple[str, str]]:
         """Return (accession id, label) of the subjects of a project, shared ones too.
 
