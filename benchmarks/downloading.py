@@ -119,7 +119,7 @@ TINY = {
     "xnatpy": Client(command=library("xnatpy", "resource"), kind=RIVAL),
     "pyxnat": Client(command=library("pyxnat", "resource"), kind=RIVAL),
     "xnatpy, file by file": Client(command=library("xnatpy", "singly"), kind=RIVAL, share=0.05, verifies=True),
-    "pyxnat, file by file": Client(command=library("pyxnat", "singly"), kind=RIVAL, share=0.02),
+    "pyxnat, file by file": Client(command=library("pyxnat", "singly"), kind=RIVAL, share=0.005),
     "curl -Z, 16 at once": Client(command=curl_many, kind=FLOOR),
     "curl | bsdtar; md5sum": Client(command=curl_bsdtar_md5, kind=FLOOR, verifies=True),
     "write": Client(command=written(), kind=FLOOR, keeps=False),
@@ -216,7 +216,14 @@ def _place(scenario: Scenario, site: Site, url: str, given: argparse.Namespace, 
             return missing_or_wrong(task.out, site.content)
         return missing_or_wrong(task.out, Counter(_md5_of(site, task.files)))
 
-    return Place(task=task, work=Path(given.target), counters=counters, check=check, payload_bytes=site.bytes)
+    return Place(
+        task=task,
+        work=Path(given.target),
+        counters=counters,
+        check=check,
+        payload_bytes=site.bytes,
+        payload_files=shape.count,
+    )
 
 
 def _md5_of(site: Site, names: list[str]) -> Iterator[str]:

@@ -37,6 +37,7 @@ class Place:
     check: Callable[[Task, float], str]
     """Look at the result of a client that was given that share of the files; says what is wrong."""
     payload_bytes: int
+    payload_files: int
 
 
 def run_client(place: Place, client: Client) -> dict[str, Any]:
@@ -80,6 +81,7 @@ def _figures(place: Place, client: Client, done: Measured) -> dict[str, Any]:
         "scaled_from": client.share,
         "verifies": client.verifies,
         "payload_mb": round(place.payload_bytes / 1e6, 1),
+        "payload_files": place.payload_files,
         "wall_s": round(done.wall_s * scale, 3),
         "client_cpu_s": round(done.cpu_s * scale, 3),
         "tree_rss_mb": round(done.tree_rss_mb, 1),

@@ -60,10 +60,13 @@ def run_one(sessions: int, instances: int, state: Path) -> dict[str, Any]:
     import nullserver
 
     from xferengine.cli.main import start_loop
-    from xferengine.jobs import planning, runner
+    from xferengine.jobs import core, planning
+    from xferengine.jobs.runner import run_job
     from xferengine.jobs.spec import JobReport, UploadSpec
-    from xferengine.model.events import Event, PlanReady
+    from xferengine.jobs.upload_verb import UploadVerb
+    from xferengine.model.events import Event, PlanReady, Summary
     from xferengine.settings.slices import Credentials, ServerConfig, Settings
+    from xferengine.store.reader import SourceReader
 
     shape = nullserver.Shape(sessions=sessions, instances=instances)
     server = nullserver.NullServer(shape)
@@ -79,16 +82,16 @@ def run_one(sessions: int, instances: int, state: Path) -> dict[str, Any]:
         yield batches()
 
     planning.open_scan = open_scan  # type: ignore[assignment]
-    runner.open_client = server.open_client  # type: ignore[assignment]
-    runner.SourceReader.check = lambda *_: None  # type: ignore[method-assign]
+    core.open_client = server.open_client  # type: ignore[assignment]
+    SourceReader.check = lambda *_: None  # type: ignore[method-assign]
 
-    finish = runner._Run._finish
+    write_report = UploadVerb.report
 
-    async def marked_finish(self: Any, seconds: float) -> JobReport:
+    def marked_report(self: UploadVerb, folder: Path, summary: Summary) -> JobReport:
         watch.mark()
-        return await finish(self, seconds)
+        return write_report(self, folder, summary)
 
-    runner._Run._finish = marked_finish  # type: ignore[method-assign]
+    UploadVerb.report = marked_report  # type: ignore[method-assign]
 
     def emit(event: Event) -> None:
         if isinstance(event, PlanReady):
@@ -103,7 +106,7 @@ def run_one(sessions: int, instances: int, state: Path) -> dict[str, Any]:
     )  # fmt: skip
 
     async def work() -> JobReport:
-        return await runner.run_job(spec, settings, emit=emit)
+        return await run_job(spec, settings, emit=emit)
 
     report = start_loop(work)
     assert isinstance(report, JobReport)

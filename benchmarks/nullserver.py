@@ -190,7 +190,7 @@ class NullClient(XnatClient):
 
     def __init__(self, server: NullServer) -> None:
         self._server = server
-        wire: Any = SimpleNamespace(requests=0, bytes_out=0, bytes_in=0)
+        wire: Any = SimpleNamespace(requests=0, bytes_out=0, bytes_in=0, cookie="")
         login: Any = SimpleNamespace(user="nobody", generation=1)
         super().__init__(wire, login, Once())
 

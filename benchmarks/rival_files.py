@@ -18,9 +18,9 @@ import json
 import sys
 from pathlib import Path
 
-client, action, url, folder, given = sys.argv[1:]
-place = json.loads(given)
-folder = Path(folder)
+client, action, url = sys.argv[1:4]
+folder = Path(sys.argv[4])
+place = json.loads(sys.argv[5])
 LOGIN = "admin"
 
 

@@ -141,7 +141,8 @@ def one_run(client: Client, source: Source, template: Site, given: argparse.Name
                 return stored_or_not(server, task.sessions[0], Counter(source.md5[name] for name in task.files))
 
             place = Place(
-                task=task, work=Path(given.work), counters=counters, check=check, payload_bytes=source.bytes
+                task=task, work=Path(given.work), counters=counters, check=check, payload_bytes=source.bytes,
+                payload_files=len(source.names),
             )  # fmt: skip
             return run_client(place, client)
     finally:

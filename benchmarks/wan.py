@@ -249,7 +249,14 @@ def _place(
         held = server.counters()
         return {key: held[key] for key in ("requests", "bytes_in", "bytes_out", "cpu_s")}
 
-    return Place(task=task, work=Path(given.work), counters=counters, check=check, payload_bytes=size)
+    return Place(
+        task=task,
+        work=Path(given.work),
+        counters=counters,
+        check=check,
+        payload_bytes=size,
+        payload_files=len(names),
+    )
 
 
 def main() -> int:

@@ -110,7 +110,6 @@ class Intake:
             return new
         return _kept(new, there, state="present", means="digest", digest=digest)
 
-
     def _hash(self, local: str) -> str:
         """Return the MD5 of a file that is there; nothing where it cannot be read, and is to be replaced then."""
         with suppress(BadInput):

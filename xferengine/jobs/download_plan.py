@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import anyio
 import msgspec
@@ -17,7 +17,7 @@ from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.resolve import Resolver, Scope, Wanted
 from xferengine.manifest import incoming, overview, transfers
 from xferengine.model.events import ItemChanged, ListingProgress, Notice
-from xferengine.model.items import Level
+from xferengine.model.items import ItemRef, Level
 from xferengine.model.remote import RemotePath
 from xferengine.schedule.breaker import means_down
 from xferengine.store.names import NameClaims
@@ -26,6 +26,7 @@ from xferengine.store.target import Target
 AT_ONCE = 16
 """Items that are listed, or compared with what is there, at the same time."""
 _RUN = "listing_run"
+_MISSED = NotFound("there is no such scan, resource or file, or nothing is in it")
 
 
 class DownloadPlanner:
@@ -95,11 +96,7 @@ class DownloadPlanner:
             error.ref = f":{remote.text}"
             raise error
 
-        def write(con: sqlite3.Connection) -> None:
-            for remote, error in missing:
-                transfers.add_missing(con, remote, error, self._run)
-
-        await self._core.manifest.write(write)
+        await self._core.manifest.write(lambda con: self._write_missed(con, missing))
         return list(found.values())
 
     async def _list_all(self, items: Sequence[Wanted]) -> None:
@@ -116,11 +113,12 @@ class DownloadPlanner:
                 tg.start_soon(lister)
 
     async def _list_one(self, wanted: Wanted) -> None:
-        core = self._core
+        core, broken = self._core, _Broken()
         try:
-            listings = await list_item(core, wanted, self._selection)
+            listings = await list_item(core, wanted, self._selection, on_broken=broken.add)
             if self._asks_refresh and _lacks_digests(listings) and await self._refresh(wanted):
-                listings = await list_item(core, wanted, self._selection)
+                broken.clear()
+                listings = await list_item(core, wanted, self._selection, on_broken=broken.add)
             earlier = await core.manifest.read(lambda con: incoming.earlier(con, transfers.key_of(wanted.item)))
             intake = Intake(
                 self._target,
@@ -138,8 +136,9 @@ class DownloadPlanner:
             self._progress([])
             return
         missed = [scope for scope in wanted.scopes if scope.is_missed(listed.all for listed in listings)]
-        if missed:
-            await core.manifest.write(lambda con: self._write_missed(con, wanted, missed))
+        if missed or broken:
+            errors = [*((scope.remote(wanted.item), _MISSED) for scope in missed), *broken.items()]
+            await core.manifest.write(lambda con: self._write_missed(con, errors))
         if placed or wanted.item.level is Level.EXPERIMENT:  # most subjects have no files of their own
             await core.manifest.write(lambda con: self._write(con, wanted, placed))
         self._progress(placed)
@@ -148,10 +147,9 @@ class DownloadPlanner:
         item_id = transfers.add_item(con, wanted.item, self._run)
         transfers.set_item(con, item_id, "failed", error.kind, error.message)
 
-    def _write_missed(self, con: sqlite3.Connection, wanted: Wanted, missed: Sequence[Scope]) -> None:
-        error = NotFound("there is no such scan, resource or file, or nothing is in it")
-        for scope in missed:
-            transfers.add_missing(con, scope.remote(wanted.item), error, self._run)
+    def _write_missed(self, con: sqlite3.Connection, errors: Iterable[tuple[RemotePath, XferError]]) -> None:
+        for remote, error in errors:
+            transfers.add_missing(con, remote, error, self._run)
 
     async def _refresh(self, wanted: Wanted) -> bool:
         """Ask for digests; say whether they may be there now. That they could not be had harms nothing else."""
@@ -195,6 +193,15 @@ class DownloadPlanner:
         self._core.emit(
             ListingProgress(items=self._listed, items_total=self._total, files=self._files, bytes=self._bytes)
         )
+
+
+class _Broken(dict[RemotePath, XferError]):
+    """What below an item could not be listed, and why."""
+
+    def add(self, child: ItemRef, error: XferError) -> None:
+        """Note one; see ``list_item``."""
+        word = "assessors" if child.level is Level.ASSESSOR else "reconstructions"
+        self[Scope(child=word, child_id=child.child_id).remote(child)] = error
 
 
 def _next_run(con: sqlite3.Connection) -> int:

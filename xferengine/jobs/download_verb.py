@@ -77,7 +77,7 @@ class DownloadVerb:
         agreed = await life.ask(view, is_empty=not view.totals.files)
         if not agreed or life.options.dry_run or not life.stop.is_feeding:
             return
-        await core.threads.run(_check_space, target, view.totals.bytes)
+        await core.threads.run(target.check_space, view.totals.bytes)
         await life.drain(lambda: self._move(core, target))
 
     async def _move(self, core: Core, target: Target) -> None:
@@ -215,11 +215,6 @@ class _Lines:
 def _spans_projects(remotes: list[RemotePath]) -> bool:
     projects = {remote.project for remote in remotes}
     return len(projects) > 1 or "*" in projects
-
-
-def _check_space(target: Target, needed: int) -> None:
-    """Refuse what cannot fit; what part files hold already needs no more room."""
-    target.check_space(max(needed - sum(target.leftovers().values()), 0))
 
 
 def _plan_ready(view: FilesPlan) -> PlanReady:

@@ -9,6 +9,7 @@ from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries, Got
 from xferengine.jobs.doubts import Differs, DiffersInside, judge
 from xferengine.jobs.file_read import FileReader, Read, gone
+from xferengine.jobs.relist import Relistings
 from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, tell_slot
 from xferengine.jobs.zip_names import MemberNames
 from xferengine.manifest.transfers import EntryRow, ResourceRow
@@ -46,6 +47,7 @@ class FileFetch:
         self.deliveries = deliveries
         self.reader = reader
         self.hashing = hashing
+        self.relistings = Relistings(core)
 
     async def fetch(
         self, unit: int, resource: ResourceRow, entry: EntryRow, *, doubt: XferError | None = None
@@ -93,6 +95,7 @@ class _Chase:
                 await self._deliver()
                 return None
             except NotFound:
+                self._owner.target.drop_part(self._entry.id)
                 return gone(self._entry)
             except XferError as caught:
                 error = caught
@@ -100,6 +103,8 @@ class _Chase:
             if decision.action is Action.STOP:
                 raise error
             if decision.action is not Action.RETRY or isinstance(error, _TwoReads):
+                if isinstance(error, IntegrityError):
+                    self._owner.target.drop_part(self._entry.id)  # nothing that a later run could go on with
                 return error
             self._tell(error, attempt, decision.wait_s)
             await self._core.clock.sleep(decision.wait_s)
@@ -187,9 +192,7 @@ class _Chase:
     async def _is_listed_anew(self) -> bool:
         """Look at the listing again, and say whether it says something else than before."""
         entry, resource = self._entry, self._resource
-        async with self._core.lanes.listing.slot():
-            listed = await self._core.client.files.list_resource(resource.ref)
-        now = next((file for file in listed.files if file.path == entry.path), None)
+        now = (await self._owner.relistings.look(resource)).get(entry.path)
         if now is None:
             raise NotFound("the file was taken out of the catalog while it was read", path=entry.local)
         if (now.size, now.digest) == (entry.size, entry.digest):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import anyio
 import msgspec
 
-from xferengine.errors import NotFound
+from xferengine.errors import Disposition, NotFound, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.resolve import Wanted
@@ -21,10 +24,19 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """An archive of everything below the experiment carries it."""
 
 
-async def list_item(core: Core, wanted: Wanted, selection: RemoteSelection) -> list[Listed]:
+OnBroken = Callable[[ItemRef, XferError], None]
+AT_ONCE = 8
+
+
+async def list_item(
+    core: Core, wanted: Wanted, selection: RemoteSelection, *, on_broken: OnBroken | None = None
+) -> list[Listed]:
     """Return the resources of an item with all their files, and which of them are wanted.
 
     Resources nothing is wanted of are named too: an archive of the whole experiment carries them.
+
+    Args:
+        on_broken: told of assessors and reconstructions whose inputs cannot be listed; without it they are raised.
 
     Raises:
         NotFound, AccessDenied: the item is not there for this account.
@@ -40,25 +52,48 @@ async def list_item(core: Core, wanted: Wanted, selection: RemoteSelection) -> l
         async with core.lanes.listing.slot():
             found = [(listed, everything) for listed in await files.list_files(item, refs, everything=everything)]
     if everything and any(not scope.own_only for scope in wanted.scopes):
-        found += [(listed, False) for listed in await _inputs(core, item)]
+        found += [(listed, False) for listed in await _inputs(core, item, on_broken)]
     return [_select(listed, wanted, selection, in_all=in_all) for listed, in_all in found]
 
 
-async def _inputs(core: Core, item: ItemRef) -> list[ResourceFiles]:
+async def _inputs(core: Core, item: ItemRef, on_broken: OnBroken | None) -> list[ResourceFiles]:
     """Return what went into assessors and reconstructions; no listing of the experiment shows it (FIL 1.2)."""
-    files = core.client.files
     async with core.lanes.listing.slot():
-        children = await files.list_children(item)
-    found: list[ResourceFiles] = []
-    for child in children:
-        async with core.lanes.listing.slot():
+        children = await core.client.files.list_children(item)
+    found: dict[int, list[ResourceFiles]] = {}
+    fatal: list[XferError] = []
+    waiting = iter(enumerate(children))
+
+    async def lister() -> None:
+        for number, child in waiting:
             try:
-                refs = await files.list_resources(child)
-            except NotFound:
-                continue
-        for ref in refs:
-            async with core.lanes.listing.slot():
-                found.append(await files.list_resource(msgspec.structs.replace(ref, item=child)))
+                found[number] = await _input(core, child)
+            except XferError as error:
+                if on_broken is None or error.disposition is Disposition.FATAL:
+                    fatal.append(error)
+                    tg.cancel_scope.cancel()
+                    return
+                on_broken(child, error)
+
+    async with anyio.create_task_group() as tg:
+        for _ in range(min(AT_ONCE, len(children))):
+            tg.start_soon(lister)
+    if fatal:
+        raise fatal[0]
+    return [listed for number in sorted(found) for listed in found[number]]
+
+
+async def _input(core: Core, child: ItemRef) -> list[ResourceFiles]:
+    files = core.client.files
+    try:
+        async with core.lanes.listing.slot():
+            refs = await files.list_resources(child)
+    except NotFound:
+        return []
+    found: list[ResourceFiles] = []
+    for ref in refs:
+        async with core.lanes.listing.slot():
+            found.append(await files.list_resource(msgspec.structs.replace(ref, item=child)))
     return found
 
 

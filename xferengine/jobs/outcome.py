@@ -81,7 +81,7 @@ def judge(
     codes: list[int] = []
     if error is not None:
         codes.append(code_of(error))
-    if reason is not None and open_studies:
+    if reason is not None and (open_studies or not states):
         codes.append(stop_code(reason))
     if states.get("failed") or states.get("refused") or totals.failed:
         codes.append(PARTIAL)

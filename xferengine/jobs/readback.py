@@ -114,14 +114,20 @@ class ReadBack:
 
 async def recheck_stale(core: Core) -> None:
     """Plan files with a stale catalog entry anew when the server's date of them has changed (design 6)."""
-    rows = await core.manifest.read(incoming.stale)
-    for entry, resource in rows:
-        async with core.lanes.listing.slot():
+    waiting = iter(await core.manifest.read(incoming.stale))
+
+    async def asker() -> None:
+        for entry, resource in waiting:
             try:
-                now = await core.client.files.last_modified(resource.ref, entry.path)
+                async with core.lanes.listing.slot():
+                    now = await core.client.files.last_modified(resource.ref, entry.path)
             except XferError as error:
                 if error.disposition is Disposition.FATAL:
                     raise
                 continue
-        if now != entry.last_modified:
-            await core.manifest.write(lambda con, row=entry.id: transfers.set_entries(con, [(row, "planned", "")]))
+            if now != entry.last_modified:
+                await core.manifest.write(lambda con, row=entry.id: transfers.set_entries(con, [(row, "planned", "")]))
+
+    async with anyio.create_task_group() as tg:
+        for _ in range(AT_ONCE):
+            tg.start_soon(asker)

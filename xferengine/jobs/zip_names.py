@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from xferengine.manifest.transfers import EntryRow, ResourceRow
 from xferengine.model.items import Level, ResourceRef
@@ -26,10 +27,14 @@ class MemberNames:
     ) -> None:
         self._by_name: dict[str, EntryRow | None] = {}
         self._by_tail: dict[str, EntryRow | None] = {}
+        files = list(files)
+        guessed = _unique_kinds(files, resources)
         for entry in files:
             ref = resources[entry.resource_id].ref
             for name in _names(ref, entry.path):
                 _claim(self._by_name, name, entry)
+            if ref.item.level is Level.ASSESSOR and _kind(ref) in guessed:
+                _claim(self._by_name, f"assessors//{_kind(ref)}/files/{entry.path}", entry)
             if single is not None and entry.resource_id == single.id:
                 for tail in _tails(ref, entry.path):
                     _claim(self._by_tail, tail, entry)
@@ -65,11 +70,29 @@ def _names(ref: ResourceRef, path: str) -> set[str]:
             return {plain[1:], typed[1:], f"scans/{folder}/{tail}"}
         case Level.ASSESSOR | Level.RECONSTRUCTION:
             word = "assessors" if item.level is Level.ASSESSOR else "reconstructions"
-            direction = f"{item.direction}/" if item.direction else ""
-            names = {f"{word}/{item.child_id}/{direction}{tail}"}
-            return names | {f"{word}//{direction}{tail}"} if item.level is Level.ASSESSOR else names
+            return {f"{word}/{item.child_id}/{_kind(ref)}/files/{path}"}
         case _:
             return {tail}
+
+
+def _kind(ref: ResourceRef) -> str:
+    """Return what follows an assessor's own folder."""
+    return f"{ref.item.direction}/resources/{ref.name}" if ref.item.direction else f"resources/{ref.name}"
+
+
+def _unique_kinds(files: Sequence[EntryRow], resources: Mapping[int, ResourceRow]) -> set[str]:
+    """Return the kinds of assessors' resources of which every file is among ``files``.
+
+    Only then does a name that is unique among ``files`` belong to no file that is not wanted; such a one, of the same
+    size and without a digest, would be taken for the wanted one.
+    """
+    wanted = Counter(entry.resource_id for entry in files)
+    kinds: dict[str, bool] = {}
+    for row in resources.values():
+        if row.ref.item.level is Level.ASSESSOR:
+            kind = _kind(row.ref)
+            kinds[kind] = kinds.get(kind, True) and wanted[row.id] == row.files
+    return {kind for kind, is_whole in kinds.items() if is_whole}
 
 
 def _tails(ref: ResourceRef, path: str) -> set[str]:

@@ -5,7 +5,9 @@
     the experiment     → one zip if that beats the scans and resources apart
     what stays         → now and then by another route than expected to be best, to learn
 
-A zip can't exclude files: it is priced by all it carries, and it brings the big files it carries too.
+A zip can't exclude files: it is priced by all it carries, and it brings the big files it carries too. What several
+resources share is no zip when most of it was fetched before, or is being fetched: bytes are not the server's only cost,
+and moving them twice is what a resumed job promises not to do.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ __all__ = ["ResourceNeed", "Scope", "UnitPlan", "Wave", "plan_units", "plan_wave
 _PROBE_FILES = 64
 _PROBE_SHARE = 0.25
 """A resource that comes singly only to learn has at most so many files, and this share of the experiment's."""
+_IN_VAIN_BYTES = 1 << 20
+"""A zip of several resources carries at most so much that nobody wants of it, or as much as is wanted."""
 
 
 class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +161,8 @@ def _together(
     if len(parts) < 2:
         return None
     need = _need_of(carried)
+    if need.zip_bytes - need.bytes > max(need.bytes, _IN_VAIN_BYTES):
+        return None
     choice = model.choose_group([part.choice for part in parts], need, others=model.others(siblings))
     if choice is None:
         return None
