@@ -35,6 +35,7 @@ from file_clients import (
     curl_bsdtar,
     curl_bsdtar_many,
     curl_bsdtar_md5,
+    curl_bsdtar_md5_sync,
     curl_many,
     curl_null,
     engine,
@@ -75,6 +76,7 @@ SESSION = {
     "curl >/dev/null": Client(command=curl_null, kind=FLOOR, keeps=False),
     "curl | bsdtar": Client(command=curl_bsdtar, kind=FLOOR),
     "curl | bsdtar; md5sum": Client(command=curl_bsdtar_md5, kind=FLOOR, verifies=True),
+    "curl | bsdtar; md5sum; sync": Client(command=curl_bsdtar_md5_sync, kind=FLOOR, verifies=True),
     "write": Client(command=written(), kind=FLOOR, keeps=False),
     "write, durable": Client(command=written("durable"), kind=FLOOR, keeps=False),
 }  # fmt: skip
@@ -96,6 +98,10 @@ BIG = {
     "curl; md5sum": Client(
         command=one_file('curl -sS -f -u admin:admin -o "$2" "$1"; md5sum "$2" >"$HOME/sum"'), kind=FLOOR, verifies=True
     ),
+    "curl; md5sum; sync": Client(
+        command=one_file('curl -sS -f -u admin:admin -o "$2" "$1"; md5sum "$2" >"$HOME/sum"; sync -f "$2"'),
+        kind=FLOOR, verifies=True,
+    ),
     "curl | tee | md5sum": Client(
         command=one_file('curl -sS -f -u admin:admin "$1" | tee "$2" | md5sum >"$HOME/sum"'), kind=FLOOR, verifies=True
     ),
@@ -107,8 +113,7 @@ BIG = {
     ),
     "rclone copyurl; md5sum": Client(
         command=one_file(
-            'rclone copyurl --http-headers "Authorization,Basic YWRtaW46YWRtaW4=" '
-            '--header "Authorization: Basic YWRtaW46YWRtaW4=" "$1" "$2"; md5sum "$2" >"$HOME/sum"'
+            'rclone copyurl --header "Authorization: Basic YWRtaW46YWRtaW4=" "$1" "$2"; md5sum "$2" >"$HOME/sum"'
         ), kind=FLOOR, verifies=True,
     ),
     "write": Client(command=written(), kind=FLOOR, keeps=False),
@@ -122,6 +127,7 @@ TINY = {
     "pyxnat, file by file": Client(command=library("pyxnat", "singly"), kind=RIVAL, share=0.005),
     "curl -Z, 16 at once": Client(command=curl_many, kind=FLOOR),
     "curl | bsdtar; md5sum": Client(command=curl_bsdtar_md5, kind=FLOOR, verifies=True),
+    "curl | bsdtar; md5sum; sync": Client(command=curl_bsdtar_md5_sync, kind=FLOOR, verifies=True),
     "write": Client(command=written(), kind=FLOOR, keeps=False),
     "write, durable": Client(command=written("durable"), kind=FLOOR, keeps=False),
 }

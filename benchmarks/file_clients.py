@@ -188,10 +188,15 @@ def curl_bsdtar(task: Task) -> list[str]:
     return shell(f'{CURL} "$1/files?format=zip" | bsdtar -x -f - -C "$2"', task.holder, task.out)
 
 
-def curl_bsdtar_md5(task: Task) -> list[str]:
-    """The same, then md5sum of every file."""
+def curl_bsdtar_md5(task: Task, after: str = "") -> list[str]:
+    """The same, then md5sum of every file, then another command."""
     script = f'{CURL} "$1/files?format=zip" | bsdtar -x -f - -C "$2"; find "$2" -type f -print0 | xargs -0 md5sum >"$3"'
-    return shell(script, task.holder, task.out, task.home / "sums")
+    return shell(f"{script}; {after}", task.holder, task.out, task.home / "sums")
+
+
+def curl_bsdtar_md5_sync(task: Task) -> list[str]:
+    """The same with everything safely on disk, as the engine has it before it calls a file done."""
+    return curl_bsdtar_md5(task, 'sync -f "$2"')
 
 
 def curl_bsdtar_many(task: Task) -> list[str]:

@@ -164,6 +164,25 @@ async def test_no_part_files_are_left_of_files_that_failed(server, seeded, tmp_p
     assert not (tmp_path / "out" / ".xferengine").exists()
 
 
+@pytest.mark.parametrize("big", [False, True])
+async def test_a_byte_limit_cuts_and_the_next_run_goes_on(server, tmp_path, big):
+    if big:
+        files = [put_file(server, PLACE, "RAW", "big.bin", bytes(range(256)) * 60_000)]
+    else:
+        files = seed_project(server, "P", SeedShape(sessions=1, scans=1, files=60, file_bytes=200_000))
+    job = in_ranges(job_for(server, tmp_path)) if big else job_for(server, tmp_path)
+    pool = msgspec.structs.replace(job.settings.pool, max_bytes=4_000_000, ranges_from_bytes=1_000_000)
+    job.settings = msgspec.structs.replace(job.settings, pool=pool)
+
+    summaries = [await job.run() for _ in range(8)]
+
+    first = summaries[0]
+    assert (first.state, first.exit_code) == ("interrupted", 10)
+    assert summaries[-1].exit_code == 0
+    assert on_disk(tmp_path / "out") == wanted_bytes(files)
+    assert server.bytes_out < 3 * sum(file.size for file in files)
+
+
 HOSTILE = [
     ("member-renamed", {"label": "../../{name}"}),
     ("member-renamed", {"label": "/etc/{name}"}),

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import Disposition, XferError
+from xferengine.errors import BudgetReached, Disposition, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries
 from xferengine.jobs.file_fetch import FileFetch
@@ -320,7 +320,7 @@ class ItemMover:
             came += max(entry.size, 0) if entry is not None else 0
         self._doubts.update(result.doubtful)
         self._unsafe += result.unsafe
-        if result.error is None:
+        if result.error is None or isinstance(result.error, BudgetReached):
             self._end(unit, began)
             return
         self._desk.wasted_bytes += max(result.wire_bytes - came, 0)
@@ -351,6 +351,8 @@ class ItemMover:
                     return
                 resource = self._resources[entry.resource_id]
                 error = await desk.files.fetch(unit, resource, entry, doubt=self._doubts.pop(entry.id, None))
+                if isinstance(error, BudgetReached):
+                    return  # it stays planned
                 self._todo.pop(entry.id, None)
                 if error is not None:
                     failed.append((entry.id, "failed", f"{error.kind}: {error.message}"))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import Disposition, NotFound, XferError
+from xferengine.errors import Disposition, NameClash, NotFound, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.download_intake import Intake, Placed
 from xferengine.jobs.item_listing import Listed, list_item
@@ -18,6 +18,7 @@ from xferengine.jobs.resolve import Resolver, Scope, Wanted
 from xferengine.manifest import incoming, overview, transfers
 from xferengine.model.events import ItemChanged, ListingProgress, Notice
 from xferengine.model.items import ItemRef, Level
+from xferengine.model.layout import item_folder
 from xferengine.model.remote import RemotePath
 from xferengine.schedule.breaker import means_down
 from xferengine.store.names import NameClaims
@@ -55,6 +56,7 @@ class DownloadPlanner:
         self._with_project = with_project
         self._asks_refresh = asks_refresh
         self._claims: dict[str, NameClaims] = {}
+        self._tops = NameClaims(target.traits)
         self._run = 0
         self._listed = self._files = self._bytes = self._total = 0
 
@@ -119,6 +121,7 @@ class DownloadPlanner:
             if self._asks_refresh and _lacks_digests(listings) and await self._refresh(wanted):
                 broken.clear()
                 listings = await list_item(core, wanted, self._selection, on_broken=broken.add)
+            self._claim_folder(wanted.item)
             earlier = await core.manifest.read(lambda con: incoming.earlier(con, transfers.key_of(wanted.item)))
             intake = Intake(
                 self._target,
@@ -164,6 +167,16 @@ class DownloadPlanner:
             core.emit(Notice(level="warning", text=text))
             return means_down(error)  # a proxy that gave up: the server may have gone on
         return True
+
+    def _claim_folder(self, item: ItemRef) -> None:
+        """Refuse an item whose folder the disk would take for another item's: each has its own names below it.
+
+        Raises:
+            NameClash: labels that differ only in case, on a disk that does not tell them apart.
+        """
+        folder = item_folder(item, with_project=self._with_project)
+        if reason := self._tops.claim(f"{folder}/{transfers.key_of(item)}"):
+            raise NameClash(f"this folder cannot hold it beside another item: {reason}")
 
     def _claims_of(self, wanted: Wanted) -> NameClaims:
         """Return the names taken in the item's folder: kept where a subject's or project's folder may be shared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from xferengine.errors import DigestMismatch, IntegrityError, NotFound, RemoteChanged, XferError
+from xferengine.errors import BudgetReached, DigestMismatch, IntegrityError, NotFound, RemoteChanged, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries, Got
 from xferengine.jobs.doubts import Differs, DiffersInside, judge
@@ -81,6 +81,7 @@ class _Chase:
         self._entry = entry
         self._seen: Seen | None = None
         self._last_modified = ""
+        self._has_waited = False
         self._is_addressable = all(is_sendable(segment) for segment in entry.path.split("/"))
         self._by_archive = not self._is_addressable
         self._hashing = owner.hashing
@@ -94,6 +95,8 @@ class _Chase:
             try:
                 await self._deliver()
                 return None
+            except BudgetReached as error:
+                return error
             except NotFound:
                 self._owner.target.drop_part(self._entry.id)
                 return gone(self._entry)
@@ -131,6 +134,7 @@ class _Chase:
         """
         while True:
             read = await self._read()
+            has_changed = bool(self._last_modified and read.last_modified not in {"", self._last_modified})
             self._last_modified = read.last_modified or self._last_modified
             verdict = judge(self._entry, read.size, read.md5)
             if isinstance(verdict, IntegrityError) and read.is_compressed_copy:
@@ -148,9 +152,17 @@ class _Chase:
                 self._hashing = True  # only the sizes could be compared: read it again to be able to say more
                 continue
             here = Seen(size=read.size, md5=read.md5)
+            if self._seen == here and read.is_fresh and not self._has_waited:
+                # An overwrite is delete, then write in place (FIL 1.4): two reads in a row may see the same half of it.
+                self._has_waited = True
+                await self._core.clock.sleep(self._core.settings.retry.settle_s)
+                continue
             if self._seen == here:
                 await self._hand_on(read, means="two reads", state="stale", note=f"CatalogStale: {STALE}")
                 return
+            if self._seen is not None and has_changed:
+                self._seen, self._has_waited = None, False
+                raise RemoteChanged("the file is being written on the server", path=self._entry.local)
             if self._seen is not None:
                 raise _TwoReads("two reads of the file differ from each other and from the catalog")
             self._seen = here

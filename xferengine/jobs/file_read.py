@@ -5,11 +5,14 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 
+import anyio
 import msgspec
 
-from xferengine.errors import ArchiveBroken, NotFound, SizeMismatch
+from xferengine.errors import ArchiveBroken, BudgetReached, NotFound, SizeMismatch
 from xferengine.jobs.core import Core
+from xferengine.jobs.stopping import is_out_of_budget
 from xferengine.manifest import incoming, overview
 from xferengine.manifest.transfers import EntryRow
 from xferengine.model.events import BytesMoved
@@ -17,11 +20,12 @@ from xferengine.model.items import ResourceRef
 from xferengine.schedule.routes import Route, RouteModel
 from xferengine.store.target import PartFile, PartResult, Target
 from xferengine.streams.loopguard import LoopGuard
-from xferengine.streams.ranged import FetchKit, Opened, Progress, fetch
+from xferengine.streams.ranged import Fetched, FetchKit, Opened, Progress, fetch
 from xferengine.streams.small import SMALL_BYTES, read_small
 from xferengine.xnat.files import FileRange
 
 BLOCK_BYTES = 1 << 20
+FRESH_S = 60.0
 
 
 class Read(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +36,8 @@ class Read(msgspec.Struct, frozen=True, kw_only=True):
     md5: str
     """Empty when it was not asked for."""
     last_modified: str
+    is_fresh: bool = False
+    """The server's copy was written only just before: somebody may still be writing it."""
     is_compressed_copy: bool = False
     """The server has only ``NAME.gz`` and sent that for ``NAME`` (FIL 1.6); the catalog may speak of either."""
 
@@ -51,6 +57,8 @@ class FileReader:
         self._model = model
         self._guard = LoopGuard()
         self._has_ranges = True
+        self._saved: set[int] = set()
+        """Files whose progress is in the manifest."""
         self.wasted_bytes = 0
         """That came over the network for nothing."""
 
@@ -81,6 +89,7 @@ class FileReader:
                 stream, listed=entry.size, on_bytes=lambda count: self._moved(unit, count), limiter=core.limiter
             )
             last_modified = stream.headers.get("last-modified", "")
+            is_fresh = _is_fresh(stream.headers)
         size = sum(map(len, pieces))
         result = await self._write(entry, pieces, hashing=hashing)
         seconds = core.clock.monotonic() - began
@@ -90,6 +99,7 @@ class FileReader:
             size=result.size,
             md5=result.md5,
             last_modified=last_modified,
+            is_fresh=is_fresh,
             is_compressed_copy=is_copy,
         )
 
@@ -105,25 +115,59 @@ class FileReader:
 
     async def _large(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
         core, model = self._core, self._model
-        key = f"{incoming.PART}{entry.id}"
-        progress = await self._progress(key, entry)
+        progress = await self._progress(entry)
         part = await core.threads.run(self._open_part, entry, progress is not None)
-        opener = _Opener(core, ref, entry)
-        has_saved = progress is not None
+        opener, budget = _Opener(core, ref, entry), anyio.CancelScope()
         in_ranges = entry.size >= model.ranges_from_bytes and self._has_ranges
+        fetched: Fetched | None = None
+        try:
+            with budget:
+                fetched = await fetch(
+                    opener,
+                    part,
+                    size=entry.size,
+                    resume=progress,
+                    connections=(lambda: model.connections_for(entry.size)) if in_ranges else (lambda: 1),
+                    kit=self._kit(unit, entry, budget, hashing=hashing),
+                )
+            if fetched is None:
+                raise BudgetReached("the limit was reached; the file goes on from there")
+            result = await core.threads.run(part.close)
+        except BaseException:
+            part.leave()
+            raise
+        self._has_ranges = self._has_ranges and not fetched.ranges_ignored
+        if progress is not None or entry.id in self._saved:
+            self._saved.discard(entry.id)
+            await core.manifest.write(lambda con: overview.set_meta(con, _key(entry), ""))
+        return Read(
+            path=result.path,
+            size=fetched.size,
+            md5=fetched.md5,
+            last_modified=fetched.last_modified,
+            is_fresh=opener.is_fresh,
+            is_compressed_copy=opener.is_copy,
+        )
+
+    def _kit(self, unit: int, entry: EntryRow, budget: anyio.CancelScope, *, hashing: bool) -> FetchKit:
+        core, model = self._core, self._model
+
+        def count(moved: int) -> None:
+            self._moved(unit, moved)
+            if is_out_of_budget(core.stop):
+                budget.cancel()  # what came stays, with its progress
 
         async def save(at: Progress) -> None:
-            nonlocal has_saved
-            has_saved = True
+            self._saved.add(entry.id)
             text = msgspec.json.encode(at).decode()
-            await core.manifest.write(lambda con: overview.set_meta(con, key, text))
+            await core.manifest.write(lambda con: overview.set_meta(con, _key(entry), text))
 
         def observe(connections: int, count: int, seconds: float) -> None:
             model.observe_ranges(connections=connections, bytes=count, seconds=seconds)
 
-        kit = FetchKit(
+        return FetchKit(
             threads=core.threads,
-            on_bytes=lambda count: self._moved(unit, count),
+            on_bytes=count,
             save=save,
             limiter=core.limiter,
             hash=hashing,
@@ -131,36 +175,13 @@ class FileReader:
             on_stretch=observe,
             clock=core.clock,
         )
-        try:
-            fetched = await fetch(
-                opener,
-                part,
-                size=entry.size,
-                resume=progress,
-                connections=(lambda: model.connections_for(entry.size)) if in_ranges else (lambda: 1),
-                kit=kit,
-            )
-            self._has_ranges = self._has_ranges and not fetched.ranges_ignored
-            result = await core.threads.run(part.close)
-        except BaseException:
-            part.leave()
-            raise
-        if has_saved:
-            await core.manifest.write(lambda con: overview.set_meta(con, key, ""))
-        return Read(
-            path=result.path,
-            size=fetched.size,
-            md5=fetched.md5,
-            last_modified=fetched.last_modified,
-            is_compressed_copy=opener.is_copy,
-        )
 
     def _open_part(self, entry: EntryRow, resume: bool) -> PartFile:
         return self._target.part(entry.id, size=entry.size, resume=resume)
 
-    async def _progress(self, key: str, entry: EntryRow) -> Progress | None:
+    async def _progress(self, entry: EntryRow) -> Progress | None:
         """Return what an earlier run left of the file."""
-        text = self._core.manifest.peek(lambda con: overview.get_meta(con, key))
+        text = self._core.manifest.peek(lambda con: overview.get_meta(con, _key(entry)))
         if not text:
             return None
         try:
@@ -216,9 +237,23 @@ class FileReader:
         self._core.emit(BytesMoved(unit=unit, bytes=count))
 
 
+def _key(entry: EntryRow) -> str:
+    return f"{incoming.PART}{entry.id}"
+
+
 def _is_compressed_copy(headers: Mapping[str, str], path: str) -> bool:
     name = path.rpartition("/")[2]
     return not name.endswith(".gz") and f'filename="{name}.gz"' in headers.get("content-disposition", "")
+
+
+def _is_fresh(headers: Mapping[str, str]) -> bool:
+    """Tell whether a file changed within a minute before it was read, by the server's own clock."""
+    try:
+        changed = parsedate_to_datetime(headers["last-modified"])
+        now = parsedate_to_datetime(headers["date"])
+        return (now - changed).total_seconds() < FRESH_S
+    except (KeyError, ValueError, TypeError):
+        return False
 
 
 class _Opener:
@@ -228,7 +263,7 @@ class _Opener:
         self._core = core
         self._ref = ref
         self._path = entry.path
-        self.is_copy = False
+        self.is_copy = self.is_fresh = False
 
     @asynccontextmanager
     async def __call__(self, first: int | None, last: int | None, since: str) -> AsyncIterator[Opened]:
@@ -238,6 +273,7 @@ class _Opener:
             span = FileRange(first=first, last=last, unmodified_since=since)
         async with self._core.client.files.open_file(self._ref, self._path, span=span) as stream:
             self.is_copy = _is_compressed_copy(stream.headers, self._path)
+            self.is_fresh = _is_fresh(stream.headers)
             yield stream
 
 

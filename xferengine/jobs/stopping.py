@@ -24,6 +24,11 @@ async def listen(stop: StopSignal) -> None:
                 stop.hard()
 
 
+def is_out_of_budget(stop: StopSignal) -> bool:
+    """Tell whether bytes or time have run out: what can be gone on with is then left where it is."""
+    return stop.reason is not None and stop.reason.kind in {StopKind.MAX_BYTES, StopKind.UNTIL}
+
+
 async def cancel_on_stop(stop: StopSignal, scope: anyio.CancelScope) -> None:
     """Cancel ``scope`` as soon as a stop is asked for: for work that leaves nothing half done."""
     await stop.wait()

@@ -7,10 +7,11 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
-from xferengine.errors import ArchiveBroken, LocalError, RemoteError, ServerFault, XferError
+from xferengine.errors import ArchiveBroken, BudgetReached, LocalError, RemoteError, ServerFault, XferError
 from xferengine.jobs.attempt import SHIELD_S
 from xferengine.jobs.core import Core
 from xferengine.jobs.deliveries import Deliveries
+from xferengine.jobs.stopping import is_out_of_budget
 from xferengine.jobs.zip_box import Box, Stored, ZipJob, ZipResult
 from xferengine.kit.threads import Pending
 from xferengine.model.events import BytesMoved
@@ -118,6 +119,8 @@ class ZipFetch:
                     self._adapt(len(piece), box.held_bytes - before)
                     if box.held_bytes >= BLOCK_BYTES:
                         await self._store()
+                if is_out_of_budget(core.stop):
+                    raise BudgetReached("the limit was reached; files that are whole stay")
         summary = unzip.finish()
         # Their bytes were where a link leads, whatever was checked about them.
         self._result.unsafe += len(summary.links) + len(summary.specials)

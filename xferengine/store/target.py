@@ -126,8 +126,8 @@ class Target:
         """Refuse to begin what cannot fit.
 
         Args:
-            needed: bytes, less what replaces files that are there. What part files of this job hold counts as free: they
-                are gone on with or written over.
+            needed: bytes, less what replaces files that are there. What part files of this job hold counts as free:
+                they are gone on with or written over.
 
         Raises:
             DiskFull: the message says how much is needed and how much is free.

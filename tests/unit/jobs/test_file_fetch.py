@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from unit.jobs.download_bench import LOCAL, Bench, FakeStream, listed, make_zip, md5, open_bench
 
 from xferengine.errors import AccessDenied, ArchiveBroken, LoginRefused, NotFound, ReadInterrupted, XferError
 from xferengine.jobs.deliveries import Deliveries
+from xferengine.jobs.doubts import DiffersInside
 from xferengine.jobs.file_fetch import FileFetch
 from xferengine.jobs.file_read import FileReader
 from xferengine.manifest.transfers import EntryRow
@@ -111,7 +113,7 @@ async def test_two_reads_that_agree_against_the_catalog_are_kept_as_stale(tmp_pa
         bench.files.single["a"] = [FakeStream([BAD], length=10, headers={"last-modified": "Mon"})]
         bench.files.own_zips["a"] = [make_zip({"a": BAD})]
         assert await fetch_one(bench, listed("a", GOOD)) is None
-        assert bench.files.asked == ["GET a", "LIST", "ZIP a", "LIST"] or bench.files.asked == ["GET a", "LIST", "ZIP a"]
+        assert [asked for asked in bench.files.asked if asked != "LIST"] == ["GET a", "ZIP a"]
         row = (await bench.rows())["a"]
         assert (row.state, row.means, row.real_digest) == ("stale", "two reads", md5(BAD))
         assert (row.digest, row.size, row.last_modified) == (md5(GOOD), 10, "Mon")
@@ -140,8 +142,6 @@ async def test_a_second_read_that_agrees_with_the_catalog_wins(tmp_path: Path) -
 
 
 async def test_what_an_archive_saw_before_counts_as_a_read(tmp_path: Path) -> None:
-    from xferengine.jobs.doubts import DiffersInside
-
     async with open_bench(tmp_path) as bench:
         bench.files.single["a"] = [BAD]
         doubt = DiffersInside("x", size=len(BAD), md5=md5(BAD))
@@ -184,9 +184,8 @@ async def test_another_size_without_digests_is_settled_by_hashes(tmp_path: Path,
 async def test_a_name_that_no_url_carries_comes_by_archive_alone(tmp_path: Path, path: str) -> None:
     async with open_bench(tmp_path) as bench:
         bench.files.zips = [make_zip({f"E/scans/1/resources/DICOM/files/{path}": GOOD, "E/other": b"x"})]
-        entries = await bench.plan(listed(path, GOOD))
-        entries = [entries[0].__class__(**{**{n: getattr(entries[0], n) for n in entries[0].__struct_fields__}, "local": f"{LOCAL}/n"})]
-        assert await fetch(bench, entries) == [None]
+        (entry,) = await bench.plan(listed(path, GOOD))
+        assert await fetch(bench, [msgspec.structs.replace(entry, local=f"{LOCAL}/n")]) == [None]
         assert bench.files.asked == ["ZIP"]
         assert bench.finals() == {f"{LOCAL}/n": GOOD}
 

@@ -59,7 +59,10 @@ def test_some_filters_leave_only_experiments(include: list[str], only: bool) -> 
     assert RemoteSelection((), (), "2024-01-01").wants_only_experiments
 
 
-@pytest.mark.parametrize(("date", "taken"), [("2024-05-01", True), ("2024-05-02", True), ("2024-04-30", False), ("", True), ("2024-05-01 10:00", True)])
+@pytest.mark.parametrize(
+    ("date", "taken"),
+    [("2024-05-01", True), ("2024-05-02", True), ("2024-04-30", False), ("", True), ("2024-05-01 10:00", True)],
+)
 def test_dates_from_a_day_on_and_unknown_ones(date: str, taken: bool) -> None:
     assert RemoteSelection((), (), "2024-05-01").takes_date(date) is taken
     assert RemoteSelection((), ()).takes_date(date)

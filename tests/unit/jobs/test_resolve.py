@@ -192,7 +192,9 @@ async def test_what_ends_the_job_is_not_kept() -> None:
 
 
 def ref(level: Level = Level.EXPERIMENT, child: str = "", label: str = "R", number: str = "7") -> ResourceRef:
-    return ResourceRef(item=ItemRef(level=level, project="P", experiment_id="E", child_id=child), id=number, label=label)
+    return ResourceRef(
+        item=ItemRef(level=level, project="P", experiment_id="E", child_id=child), id=number, label=label
+    )
 
 
 SCAN, OWN, ASSESSOR = ref(Level.SCAN, "4"), ref(), ref(Level.ASSESSOR, "4")
@@ -215,7 +217,10 @@ def test_scopes_take_resources(scope: Scope, taken: list[ResourceRef]) -> None:
     assert [one for one in (SCAN, OWN, ASSESSOR) if scope.takes(one)] == taken
 
 
-@pytest.mark.parametrize(("wanted", "path", "taken"), [("", "a", True), ("a", "a", True), ("a", "ab", False), ("a/", "a/b", True), ("a/", "a", False)])
+@pytest.mark.parametrize(
+    ("wanted", "path", "taken"),
+    [("", "a", True), ("a", "a", True), ("a", "ab", False), ("a/", "a/b", True), ("a/", "a", False)],
+)
 def test_scopes_take_files(wanted: str, path: str, taken: bool) -> None:
     assert Scope(resource="R", file=wanted).takes_path(path) is taken
 
@@ -244,5 +249,3 @@ def test_a_scope_is_said_as_a_person_writes_it() -> None:
     item = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", experiment="E", experiment_id="X")
     text = Scope(child="scans", child_id="4", resource="R", file="a").remote(item).text
     assert text == "P/S/E/scans/4/resources/R/files/a"
-
-

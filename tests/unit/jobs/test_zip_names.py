@@ -120,7 +120,9 @@ def test_a_file_of_another_assessor_that_is_not_wanted_is_not_taken_for_one_that
     assert other_kind.find("E/assessors/LABEL/out/resources/R/files/a") == entry(1, "a", 1)
 
 
-PART = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=6) | st.sampled_from(["4", "4-T1", "files", "resources"])
+PART = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1, max_size=6) | st.sampled_from(
+    ["4", "4-T1", "files", "resources"]
+)
 PATHS = st.lists(st.lists(PART, min_size=1, max_size=3).map("/".join), min_size=1, max_size=6, unique=True)
 
 

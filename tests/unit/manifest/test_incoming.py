@@ -101,7 +101,13 @@ def test_what_arrives_is_written(con: sqlite3.Connection) -> None:
     )  # fmt: skip
     first, second = transfers.entries(con, 1)
     assert first.state == "planned"
-    assert (second.state, second.means, second.size, second.digest, second.real_digest) == ("verified", "size", 4, "", "c" * 32)
+    assert (second.state, second.means, second.size, second.digest, second.real_digest) == (
+        "verified",
+        "size",
+        4,
+        "",
+        "c" * 32,
+    )
     assert (second.local_size, second.mtime_ns, second.inode, second.last_modified) == (4, 7, 8, "Mon")
 
 
@@ -129,7 +135,11 @@ def test_totals(con: sqlite3.Connection) -> None:
 
 
 def test_sums_of_what_a_listing_claims_do_not_overflow(con: sqlite3.Connection) -> None:
-    fill(con, *(file(str(n), size=10**18 - 1) for n in range(20)), *(file(f"v{n}", "verified", size=10**18 - 1) for n in range(20)))
+    fill(
+        con,
+        *(file(str(n), size=10**18 - 1) for n in range(20)),
+        *(file(f"v{n}", "verified", size=10**18 - 1) for n in range(20)),
+    )
     ((_, files, size),) = incoming.wanted(con)
     assert (files, size) == (20, 2**63 - 1)
     assert incoming.totals(con, units=0, bytes_resent=0).bytes == 2**63 - 1
@@ -161,7 +171,9 @@ def test_failures_are_items_first_then_files_of_the_states_asked_for(con: sqlite
         ("failed", "RemoteChanged: x", False),
     ],
 )
-def test_only_content_that_contradicts_itself_is_broken(con: sqlite3.Connection, state: str, note: str, is_broken: bool) -> None:
+def test_only_content_that_contradicts_itself_is_broken(
+    con: sqlite3.Connection, state: str, note: str, is_broken: bool
+) -> None:
     fill(con, file("a", state, note=note))
     assert incoming.has_broken(con) is is_broken
 

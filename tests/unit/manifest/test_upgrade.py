@@ -77,7 +77,11 @@ def old_job(state: Path, *, studies: int) -> str:
     spec = UploadSpec(paths=("/in",), project="P", server_url="http://s")
     with open_catalogue(state) as catalogue:
         row = catalogue.find_or_add(
-            identity=spec.identity(), verb="upload", server="http://s", project="P", spec=msgspec.json.encode(spec).decode()
+            identity=spec.identity(),
+            verb="upload",
+            server="http://s",
+            project="P",
+            spec=msgspec.json.encode(spec).decode(),
         )
         catalogue.update(row.id, "running")
         write_version_1(catalogue.folder(row.id) / "manifest.db", studies=studies)
@@ -108,7 +112,11 @@ def test_removing_a_download_takes_its_parts_away_and_leaves_the_files(tmp_path:
     spec = DownloadSpec(remotes=(":P",), server_url="http://s", target=str(out))
     with open_catalogue(tmp_path / "state") as catalogue:
         row = catalogue.find_or_add(
-            identity=spec.identity(), verb="download", server="http://s", project="P", spec=msgspec.json.encode(spec).decode()
+            identity=spec.identity(),
+            verb="download",
+            server="http://s",
+            project="P",
+            spec=msgspec.json.encode(spec).decode(),
         )
         catalogue.folder(row.id).mkdir(parents=True)
     with open_target(out, row.id) as target:

@@ -16,7 +16,14 @@ from xferengine.xnat.transport import Answer, Kind, Request
 
 MD5 = "0123456789abcdef0123456789abcdef"
 EXP = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", subject_id="S1", experiment="E", experiment_id="E1")
-BASES = ("", "/data", "/data/archive", "/data/projects/P", "/data/projects/P/subjects/S1", "/data/projects/P/subjects/S")
+BASES = (
+    "",
+    "/data",
+    "/data/archive",
+    "/data/projects/P",
+    "/data/projects/P/subjects/S1",
+    "/data/projects/P/subjects/S",
+)
 
 
 def child(level: Level, child_id: str, child_type: str = "", direction: str = "") -> ItemRef:
@@ -33,7 +40,9 @@ def row(uri: str, number: str = "7", **cells: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def only(item: ItemRef, refs: list[ResourceRef], uri: str, number: str = "7", **cells: str) -> tuple[ItemRef, RemoteFile]:
+def only(
+    item: ItemRef, refs: list[ResourceRef], uri: str, number: str = "7", **cells: str
+) -> tuple[ItemRef, RemoteFile]:
     (found,) = place_rows(item, refs, [row(uri, number, **cells)])
     (file,) = found.files
     assert (found.ref.id, found.ref.label) == (number, cells.get("collection", "R"))
@@ -103,7 +112,10 @@ def test_any_path_and_any_scan_come_back(path: str, scan: str) -> None:
         (ItemRef(level=Level.PROJECT, project="P"), "/data/subjects/P/resources/7/files/a"),
         (ItemRef(level=Level.SUBJECT, project="P", subject_id="S1"), "/data/subjects/S2/resources/7/files/a"),
         (ItemRef(level=Level.SUBJECT, project="P", subject_id="S1"), "/data/projects/P/resources/7/files/a"),
-        (ItemRef(level=Level.SUBJECT, project="P", subject_id="S1"), "/data/subjects/S1/experiments/E/resources/7/files/a"),
+        (
+            ItemRef(level=Level.SUBJECT, project="P", subject_id="S1"),
+            "/data/subjects/S1/experiments/E/resources/7/files/a",
+        ),
         (EXP, "/data/experiments/E1/resources/8/files/a"),  # not the resource that the row names
         (EXP, "/data/experiments/E1/resources/7/files/"),
         (EXP, "/data/experiments/E1/resources/7/files"),
@@ -228,7 +240,9 @@ async def test_a_projects_resources_are_its_own_whatever_the_category_says() -> 
     assert (await Site(resources=rows).files.list_resources(project))[0].item == project
 
 
-@pytest.mark.parametrize("body", ["<html>login</html>", "", "[]", "{}", '{"ResultSet":{"Result":{}}}', '{"ResultSet":{"Result":[1]}}'])
+@pytest.mark.parametrize(
+    "body", ["<html>login</html>", "", "[]", "{}", '{"ResultSet":{"Result":{}}}', '{"ResultSet":{"Result":[1]}}']
+)
 async def test_what_is_no_listing_is_refused(body: str) -> None:
     with pytest.raises(ProtocolViolation):
         await Site(files=body).files.list_files(EXP, [])
