@@ -144,10 +144,12 @@ class _Chase:
                 self._seen = None
                 verdict = judge(self._entry, read.size, read.md5)
                 if isinstance(verdict, IntegrityError):
+                    await self._owner.reader.forget(self._entry)
                     raise RemoteChanged("the file changes on the server while it is read", path=self._entry.local)
             if isinstance(verdict, str):
                 await self._hand_on(read, means=verdict)
                 return
+            await self._owner.reader.forget(self._entry)  # another read is one from the first byte on
             if not read.md5:
                 self._hashing = True  # only the sizes could be compared: read it again to be able to say more
                 continue

@@ -138,8 +138,10 @@ class FileReader:
             raise
         self._has_ranges = self._has_ranges and not fetched.ranges_ignored
         if progress is not None or entry.id in self._saved:
-            self._saved.discard(entry.id)
-            await core.manifest.write(lambda con: overview.set_meta(con, _key(entry), ""))
+            # A kill before it is final leaves all its bytes: a later run has only to digest them.
+            await self._save(
+                entry, Progress(size=fetched.size, last_modified=fetched.last_modified, done=((0, fetched.size),))
+            )
         return Read(
             path=result.path,
             size=fetched.size,
@@ -157,24 +159,30 @@ class FileReader:
             if is_out_of_budget(core.stop):
                 budget.cancel()  # what came stays, with its progress
 
-        async def save(at: Progress) -> None:
-            self._saved.add(entry.id)
-            text = msgspec.json.encode(at).decode()
-            await core.manifest.write(lambda con: overview.set_meta(con, _key(entry), text))
-
         def observe(connections: int, count: int, seconds: float) -> None:
             model.observe_ranges(connections=connections, bytes=count, seconds=seconds)
 
         return FetchKit(
             threads=core.threads,
             on_bytes=count,
-            save=save,
+            save=lambda at: self._save(entry, at),
             limiter=core.limiter,
             hash=hashing,
             sync=not entry.digest,
             on_stretch=observe,
             clock=core.clock,
         )
+
+    async def _save(self, entry: EntryRow, at: Progress) -> None:
+        self._saved.add(entry.id)
+        text = msgspec.json.encode(at).decode()
+        await self._core.manifest.write(lambda con: overview.set_meta(con, _key(entry), text))
+
+    async def forget(self, entry: EntryRow) -> None:
+        """Make sure that the next read of a file takes all its bytes from the server again."""
+        self._saved.discard(entry.id)
+        if self._core.manifest.peek(lambda con: overview.get_meta(con, _key(entry))):
+            await self._core.manifest.write(lambda con: overview.set_meta(con, _key(entry), ""))
 
     def _open_part(self, entry: EntryRow, resume: bool) -> PartFile:
         return self._target.part(entry.id, size=entry.size, resume=resume)

@@ -13,6 +13,8 @@ from xferengine.model.events import Failure, Totals
 GOOD = ("verified", "present")
 """States of files that are where they belong."""
 _UNHASHED = "entry.state IN ('verified', 'present') AND entry.means IN ('size', 'none')"
+LARGE = 1 << 20
+"""Files up to this size come in one piece."""
 PART = "part:"
 """Before a row's number: the fact how much of a large file is there."""
 NAMED = ("refused", "failed", "stale")
@@ -111,7 +113,11 @@ def earlier(con: sqlite3.Connection, key: str) -> dict[tuple[str, str], EntryRow
 
 
 def arrive(con: sqlite3.Connection, files: Iterable[Arrived]) -> None:
-    """Write that files lie under their final names."""
+    """Write that files lie under their final names; how far large ones had come is no longer of interest."""
+    files = list(files)
+    con.executemany(
+        "DELETE FROM meta WHERE key=?", ((f"{PART}{file.id}",) for file in files if file.local_size >= LARGE)
+    )
     con.executemany(
         "UPDATE entry SET state=?2, note=?3, means=?4, size=?5, digest=?6, real_digest=?7, local_size=?8,"
         " mtime_ns=?9, inode=?10, last_modified=?11 WHERE id=?1",
