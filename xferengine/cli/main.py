@@ -105,7 +105,7 @@ def main(args: Sequence[str] | None = None) -> None:
     if terminal.broken:
         # what is left in the stream's buffer has no reader any more: keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    sys.exit(exitcodes.DISK_FULL if terminal.lost_output and code == exitcodes.OK else code)
 
 
 def call(terminal: Terminal, args: Sequence[str] | None = None) -> int:

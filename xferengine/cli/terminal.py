@@ -30,6 +30,9 @@ class Terminal:
     run: Callable[[Callable[[], Awaitable[object]]], object] = field(default=lambda _: None)
     """Runs an async function to its end; set by ``cli.main``."""
     broken: bool = field(default=False, init=False)
+    """Standard output takes no more; the work goes on."""
+    lost_output: str = field(default="", init=False)
+    """Why, when it is not that its reader went away."""
     before_words: Callable[[], None] = field(default=lambda: None, init=False)
     """Takes progress bars off the screen; set by whoever draws them."""
 
@@ -59,6 +62,11 @@ class Terminal:
             stream.flush()
         except BrokenPipeError:
             self.broken = self.broken or stream is self.out
+        except OSError as error:
+            if stream is not self.out:
+                return
+            self.broken, self.lost_output = True, error.strerror or type(error).__name__
+            self._write(self.err, f"Error: what belongs on standard output cannot be written: {self.lost_output}\n")
 
 
 def find_terminal() -> Terminal:
