@@ -339,8 +339,10 @@ class Round:
             self.wrong.append("exit 0 and part files are left")
 
     def _look_at_names(self, there: dict[str, bytes]) -> None:
-        """What is missing must be named, or what holds it."""
+        """What is missing must be named, or what holds it, or why the job could not go on."""
         named = {failure.ref for failure in self.summary.failures}
+        if "" in named:
+            return
         holders = {file.experiment: {file.accession, file.project} for file in self.site.files}
         for name, versions in self.versions.items():
             is_named = name in named or named & holders[name.partition("/")[0]]

@@ -60,6 +60,9 @@ class Deliveries:
         self._has_many = anyio.Event()
         self._has_room = anyio.Event()
         self._is_closed = self._is_over = False
+        self._has_ended = anyio.Event()
+        self.taken = self.ended = 0
+        """Files that were handed on so far, and those of them that are final, or cannot be."""
         self.failed: dict[int, XferError] = {}
         """Files that could not become final, by row."""
 
@@ -69,11 +72,17 @@ class Deliveries:
         Cancellation: they are taken.
         """
         self._waiting += got
+        self.taken += len(got)
         self._has_some.set()
         if len(self._waiting) >= BATCH_FILES or any(file.size >= LARGE_BYTES for file in got):
             self._has_many.set()
         while len(self._waiting) >= WAITING_FILES and not self._is_over:
             await self._has_room.wait()
+
+    async def all_final(self, mark: int) -> None:
+        """Wait until the first ``mark`` files that were handed on are final, or ``run`` is over."""
+        while self.ended < mark and not self._is_over:
+            await self._has_ended.wait()
 
     def close(self) -> None:
         """Say that no more will come."""
@@ -99,6 +108,7 @@ class Deliveries:
         finally:
             self._is_over = True
             self._has_room.set()
+            self._has_ended.set()
 
     async def _commit_some(self) -> None:
         batch, self._waiting = self._waiting[:BATCH_FILES], self._waiting[BATCH_FILES:]
@@ -126,6 +136,9 @@ class Deliveries:
         if broken:
             await self._core.manifest.write(lambda con: transfers.set_entries(con, broken))
         self._tell(batch, outcomes)
+        self.ended += len(batch)
+        self._has_ended.set()
+        self._has_ended = anyio.Event()
         if full is not None:
             raise full
 

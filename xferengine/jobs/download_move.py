@@ -2,101 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import anyio
 import msgspec
 
 from xferengine.errors import BudgetReached, Disposition, XferError
-from xferengine.jobs.core import Core
-from xferengine.jobs.deliveries import Deliveries
-from xferengine.jobs.file_fetch import FileFetch
-from xferengine.jobs.file_read import FileReader
-from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult, is_archive_fault, tell_slot
+from xferengine.jobs.download_desk import Desk, Loaded, conclude, load, ref_of
+from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult, tell_slot
 from xferengine.jobs.zip_names import MemberNames
 from xferengine.manifest import transfers
-from xferengine.manifest.transfers import EntryRow, ItemRow, ResourceRow
+from xferengine.manifest.transfers import EntryRow, ResourceRow
 from xferengine.model.events import AttemptFailed, ItemChanged, Notice, UnitDone, UnitStarted
 from xferengine.model.items import ItemRef, Level, ResourceRef
 from xferengine.schedule.grouping import ResourceNeed, Scope, UnitPlan, plan_wave
 from xferengine.schedule.retry import Action
-from xferengine.schedule.routes import Route, RouteModel
-from xferengine.store.target import Target
+from xferengine.schedule.routes import Route
+from xferengine.xnat.paths import is_addressable
 
 logger = logging.getLogger(__name__)
 
 ITEMS_AT_ONCE = 12
 PULLERS = 32
 """Single requests of one unit that may wait for a slot at the same time."""
-ARCHIVE_FAULTS = 3
-"""So many archives in a row that the server fails to make, and the rest of the run does without."""
 ZIP_ROUNDS = 2
 """After so many broken archives the rest is fetched file by file."""
-
-
-class Desk:
-    """What the movers of all items share.
-
-    Args:
-        core: the server.
-        target: the folder.
-        deliveries: makes files final.
-        model: chooses routes.
-        hashing: compute the MD5 also where there is none to compare with.
-        ignores_digests: do not compare digests at all (``--verify none``).
-    """
-
-    def __init__(
-        self,
-        core: Core,
-        target: Target,
-        deliveries: Deliveries,
-        model: RouteModel,
-        *,
-        hashing: bool = False,
-        ignores_digests: bool = False,
-    ) -> None:
-        self.core = core
-        self.target = target
-        self.deliveries = deliveries
-        self.model = model
-        self.hashing = hashing
-        self.ignores_digests = ignores_digests
-        self.reader = FileReader(core, target, model)
-        self.files = FileFetch(core, target, deliveries, self.reader, hashing=hashing)
-        self.unit_ids = itertools.count(1)
-        self._archive_faults = 0
-        self.units_done = 0
-        self.wasted_bytes = 0
-
-    @property
-    def avoids_archives(self) -> bool:
-        """Whether archives fail on this server as a rule: files then come singly."""
-        return self._archive_faults >= ARCHIVE_FAULTS
-
-    def note_archive(self, error: XferError | None) -> None:
-        """Take note of how an archive ended."""
-        if error is None:
-            self._archive_faults = 0
-        elif is_archive_fault(error):
-            self._archive_faults += 1
-
-
-class Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """An item with what is still wanted of it."""
-
-    row: ItemRow
-    resources: Mapping[int, ResourceRow]
-    entries: Sequence[EntryRow]
-
-
-def load(con: sqlite3.Connection, item_id: int) -> Loaded:
-    """Read one item from the manifest."""
-    row = transfers.item(con, item_id)
-    return Loaded(row=row, resources=transfers.resources(con, row), entries=transfers.entries(con, item_id, "planned"))
 
 
 async def move_items(desk: Desk, item_ids: Sequence[int]) -> None:
@@ -115,15 +46,17 @@ async def move_items(desk: Desk, item_ids: Sequence[int]) -> None:
                 return
             loaded = await desk.core.manifest.read(lambda con, wanted=item_id: load(con, wanted))
             await ItemMover(desk, loaded).run()
+            enders.start_soon(conclude, desk, loaded.row)
 
     async with anyio.create_task_group() as tg:
         tg.start_soon(desk.deliveries.run)
-        try:
-            async with anyio.create_task_group() as movers:
-                for _ in range(min(ITEMS_AT_ONCE, len(item_ids))):
-                    movers.start_soon(mover)
-        finally:
-            desk.deliveries.close()
+        async with anyio.create_task_group() as enders:
+            try:
+                async with anyio.create_task_group() as movers:
+                    for _ in range(min(ITEMS_AT_ONCE, len(item_ids))):
+                        movers.start_soon(mover)
+            finally:
+                desk.deliveries.close()
 
 
 class ItemMover:
@@ -133,12 +66,15 @@ class ItemMover:
         self._desk = desk
         self._core = desk.core
         self._row = loaded.row
-        self._ref = loaded.row.ref.experiment_id or loaded.row.ref.subject_id or loaded.row.ref.project
+        self._ref = ref_of(loaded.row)
         self._resources = loaded.resources
         entries = loaded.entries
         if desk.ignores_digests:
             entries = [msgspec.structs.replace(entry, digest="") for entry in entries]
         self._todo = {entry.id: entry for entry in entries}
+        self._by_resource: dict[int, list[int]] = {}
+        for entry in entries:
+            self._by_resource.setdefault(entry.resource_id, []).append(entry.id)
         self._doubts: dict[int, XferError] = {}
         self._zip_errors: list[XferError] = []
         self._unknown = self._unsafe = 0
@@ -217,8 +153,8 @@ class ItemMover:
         if plan.scope is Scope.FILE:
             await self._singly(plan, [self._todo[key] for key in plan.keys if isinstance(key, int)])
             return
-        keys = set(plan.keys)
-        entries = [entry for entry in self._todo.values() if entry.resource_id in keys]
+        ids = (row for key in plan.keys if isinstance(key, int) for row in self._by_resource.get(key, ()))
+        entries = [self._todo[row] for row in ids if row in self._todo]
         if plan.route is Route.ZIP:
             await self._by_zip(plan, entries)
             return
@@ -337,6 +273,8 @@ class ItemMover:
         )
 
     async def _singly(self, plan: UnitPlan, entries: Sequence[EntryRow]) -> None:
+        await self._unaddressable(entries)
+        entries = [entry for entry in entries if entry.id in self._todo]
         if not entries:
             return
         core, desk = self._core, self._desk
@@ -364,6 +302,26 @@ class ItemMover:
             await core.manifest.write(lambda con: transfers.set_entries(con, failed))
         self._end(unit, began)
 
+    async def _unaddressable(self, entries: Sequence[EntryRow]) -> None:
+        """Bring files whose names no URL can carry by one archive of their resource, not by one archive each."""
+        by_resource: dict[int, list[EntryRow]] = {}
+        for entry in entries:
+            if not is_addressable(entry.path):
+                by_resource.setdefault(entry.resource_id, []).append(entry)
+        for key, several in by_resource.items():
+            if len(several) < 2:
+                continue
+            plan = UnitPlan(
+                route=Route.ZIP,
+                scope=Scope.RESOURCE,
+                keys=(key,),
+                files=len(several),
+                bytes=sum(max(entry.size, 0) for entry in several),
+                predicted_s=0.0,
+                why="names that no URL can carry",
+            )
+            await self._by_zip(plan, several)
+
     def _tell_strange_members(self) -> None:
         if self._unsafe:
             self._core.emit(
@@ -381,11 +339,3 @@ class ItemMover:
                     " they were left out",
                 )
             )
-
-
-async def final_states(desk: Desk, item_ids: Sequence[int]) -> AsyncIterator[tuple[int, str]]:
-    """Yield where each item stands now."""
-    for item_id in item_ids:
-        counts = await desk.core.manifest.read(lambda con, wanted=item_id: transfers.counts(con, wanted))
-        bad = sum(counts.get(state, 0) for state in ("failed", "refused", "stale"))
-        yield item_id, "planned" if counts.get("planned") else "partial" if bad else "done"

@@ -13,7 +13,8 @@ from xferengine.errors import XferError
 from xferengine.jobs import outcome
 from xferengine.jobs.core import Core, open_core
 from xferengine.jobs.deliveries import Deliveries
-from xferengine.jobs.download_move import Desk, move_items
+from xferengine.jobs.download_desk import Desk, ref_of, state_of
+from xferengine.jobs.download_move import move_items
 from xferengine.jobs.download_plan import DownloadPlanner, plan_view
 from xferengine.jobs.itemreport import FileLine, write_item_reports
 from xferengine.jobs.plan import FilesPlan
@@ -117,11 +118,9 @@ class DownloadVerb:
         def write(con: sqlite3.Connection) -> list[tuple[str, str]]:
             changed: list[tuple[str, str]] = []
             for row in list(transfers.items(con, "planned", "partial", "done")):
-                counts = transfers.counts(con, row.id)
-                bad = sum(counts.get(state, 0) for state in incoming.NAMED)
-                state = "planned" if counts.get("planned") else "partial" if bad else "done"
+                state = state_of(transfers.counts(con, row.id))
                 transfers.set_item(con, row.id, state)
-                changed.append((row.ref.experiment_id or row.ref.subject_id or row.ref.project, state))
+                changed.append((ref_of(row), state))
             _add(con, _UNITS, desk.units_done)
             _add(con, _WASTED, desk.wasted_bytes + desk.reader.wasted_bytes)
             return changed

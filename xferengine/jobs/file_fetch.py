@@ -16,7 +16,7 @@ from xferengine.manifest.transfers import EntryRow, ResourceRow
 from xferengine.model.events import AttemptFailed
 from xferengine.schedule.retry import Action
 from xferengine.store.target import Target
-from xferengine.xnat.paths import is_sendable
+from xferengine.xnat.paths import is_addressable
 
 STALE = "the catalog is out of date: two reads of the file agree with each other and not with it"
 
@@ -82,7 +82,7 @@ class _Chase:
         self._seen: Seen | None = None
         self._last_modified = ""
         self._has_waited = False
-        self._is_addressable = all(is_sendable(segment) for segment in entry.path.split("/"))
+        self._is_addressable = is_addressable(entry.path)
         self._by_archive = not self._is_addressable
         self._hashing = owner.hashing
         if isinstance(doubt, Differs | DiffersInside) and doubt.md5:

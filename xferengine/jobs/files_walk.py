@@ -22,6 +22,7 @@ from xferengine.model.dicom import SourceRef
 from xferengine.model.events import Emit, ListingProgress
 from xferengine.model.items import RemoteFile
 from xferengine.store.compare import equal_bytes
+from xferengine.store.inodes import inode_of
 from xferengine.store.reader import SourceReader
 from xferengine.store.results import is_storable, printable
 from xferengine.store.treewalk import TreeProblem, walk_tree
@@ -179,7 +180,7 @@ def _look_at(path: str) -> OutFile | Refused:
         return Refused(local=path, note=f"BadInput: it cannot be read: {error.strerror or type(error).__name__}")
     if not stat.S_ISREG(state.st_mode):
         return Refused(local=path, note="BadInput: it is no file")
-    source = SourceRef(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, inode=state.st_ino)
+    source = SourceRef(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, inode=inode_of(state))
     return OutFile(path=os.path.basename(path), source=source)
 
 

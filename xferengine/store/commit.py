@@ -18,6 +18,7 @@ import msgspec
 from xferengine.errors import BadInput, LocalError, UnsafePath
 from xferengine.kit.atomicfile import map_disk_errors
 from xferengine.store.disk import Disk, FileState
+from xferengine.store.inodes import inode_of
 from xferengine.store.names import check_relative
 
 KNOWN_FOLDERS = 20_000
@@ -43,7 +44,7 @@ def local_file(state: FileState) -> LocalFile:
     return LocalFile(
         size=state.st_size,
         mtime_ns=state.st_mtime_ns,
-        inode=state.st_ino,
+        inode=inode_of(state),
         is_regular=stat.S_ISREG(state.st_mode),
     )
 

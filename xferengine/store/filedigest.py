@@ -13,6 +13,7 @@ from typing import Self
 
 from xferengine.errors import BadInput, SourceChanged
 from xferengine.kit.atomicfile import map_disk_errors
+from xferengine.store.inodes import inode_of
 from xferengine.store.names import FolderTraits
 
 READ_BYTES = 1 << 20
@@ -87,7 +88,7 @@ class DigestedFile:
             state = os.fstat(self._fd)
         if not stat.S_ISREG(state.st_mode):
             raise BadInput("it is no regular file", path=self._path)
-        if (state.st_size, state.st_mtime_ns, state.st_ino) != self._seen:
+        if (state.st_size, state.st_mtime_ns, inode_of(state)) != self._seen:
             raise SourceChanged(_CHANGED, path=self._path)
 
 

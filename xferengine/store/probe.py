@@ -13,6 +13,7 @@ from xferengine.store.bytesource import FileBytes
 from xferengine.store.containers import container_kind, read_members
 from xferengine.store.fields import Wanted
 from xferengine.store.headers import read_header
+from xferengine.store.inodes import inode_of
 from xferengine.store.results import Result, other, unreadable
 
 OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -61,7 +62,7 @@ def probe_path(path: str, rules: ProbeRules, want: Wanted) -> Iterator[Result]:
 
 def _probe_open(fd: int, path: str, rules: ProbeRules, want: Wanted) -> Iterator[Result]:
     status = os.fstat(fd)
-    ref = SourceRef(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+    ref = SourceRef(path=path, size=status.st_size, mtime_ns=status.st_mtime_ns, inode=inode_of(status))
     if not stat.S_ISREG(status.st_mode):
         yield other(ref, "not-dicom")
         return

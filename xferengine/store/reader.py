@@ -10,6 +10,7 @@ from types import TracebackType
 from xferengine.errors import BadInput, SourceChanged
 from xferengine.model.dicom import SourceRef
 from xferengine.store.bytesource import ByteSource, DamagedData, read_fd
+from xferengine.store.inodes import inode_of
 from xferengine.store.shelf import Shelf, open_source
 from xferengine.store.zips import ZipMember, crc_of
 
@@ -143,8 +144,8 @@ def _member_chunks(ref: SourceRef, member: ByteSource, chunk_bytes: int) -> Gene
 
 def _compare(ref: SourceRef, status: os.stat_result) -> None:
     size = ref.size if ref.member is None else status.st_size
-    inode = ref.inode or status.st_ino
-    if (status.st_size, status.st_mtime_ns, status.st_ino) != (size, ref.mtime_ns, inode):
+    inode = ref.inode or inode_of(status)
+    if (status.st_size, status.st_mtime_ns, inode_of(status)) != (size, ref.mtime_ns, inode):
         raise _changed(ref)
 
 

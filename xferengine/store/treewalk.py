@@ -11,6 +11,7 @@ from itertools import islice
 import msgspec
 
 from xferengine.errors import BadInput
+from xferengine.store.inodes import inode_of
 from xferengine.store.names import OWN_FOLDER
 from xferengine.store.results import is_storable, printable
 
@@ -111,5 +112,5 @@ def _look(root: str, path: str) -> TreeFile | TreeProblem | None:
     except OSError as error:
         return TreeProblem(path=path, detail=f"it cannot be read: {error.strerror or type(error).__name__}")
     if stat.S_ISREG(state.st_mode):
-        return TreeFile(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, inode=state.st_ino)
+        return TreeFile(path=path, size=state.st_size, mtime_ns=state.st_mtime_ns, inode=inode_of(state))
     return TreeProblem(path=path, detail="links are not followed" if stat.S_ISLNK(state.st_mode) else "it is no file")

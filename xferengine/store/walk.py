@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xferengine.errors import BadInput
 from xferengine.model.dicom import OtherFile, ProblemKind, ScanProblem, SourceRef
+from xferengine.store.inodes import inode_of
 from xferengine.store.results import is_hidden, is_storable, other, printable, unreadable
 
 _SORT_ENTRIES = 1 << 16
@@ -184,4 +185,4 @@ def _ref_of(entry: os.DirEntry[str]) -> SourceRef:
     except OSError:  # vanished since the listing: it is only named in a report
         return SourceRef(path=entry.path, size=0, mtime_ns=0)
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return SourceRef(path=entry.path, size=size, mtime_ns=status.st_mtime_ns, inode=status.st_ino)
+    return SourceRef(path=entry.path, size=size, mtime_ns=status.st_mtime_ns, inode=inode_of(status))

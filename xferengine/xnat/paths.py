@@ -36,6 +36,11 @@ def is_sendable(segment: str) -> bool:
     return segment not in {"", ".", ".."} and not _UNSENDABLE.search(segment)
 
 
+def is_addressable(path: str) -> bool:
+    """Tell whether a URL can carry a path inside a resource to XNAT."""
+    return all(is_sendable(segment) for segment in path.split("/"))
+
+
 def redact(segments: tuple[str, ...]) -> str:
     """Return a path for logs: known words stay, labels and ids become ``*``."""
     return "/" + "/".join(segment if segment in _WORDS else "*" for segment in segments)
