@@ -209,11 +209,15 @@ def curl_bsdtar_many(task: Task) -> list[str]:
 
 
 def curl_many(task: Task, at_once: int = 16) -> list[str]:
-    """Every file of the resource by a request of its own."""
+    """Every file by a request of its own; names may be ``SCAN/RESOURCE/NAME``."""
     config = task.home / "urls.txt"
+    scans = f"{task.url}/data/experiments/{task.sessions[0][2]}/scans"
     with config.open("w") as out:
         for name in task.files:
-            out.write(f'url = "{task.holder}/files/{name}"\noutput = "{task.out / name}"\n')
+            scan, _, rest = name.partition("/")
+            label, _, base = rest.partition("/")
+            url = f"{scans}/{scan}/resources/{label}/files/{base}" if base else f"{task.holder}/files/{name}"
+            out.write(f'url = "{url}"\noutput = "{task.out / name.replace("/", "-")}"\n')
     return [*CURL.split(), "-Z", "--parallel-max", str(at_once), "-K", str(config)]
 
 

@@ -21,6 +21,8 @@ from urllib.parse import quote
 HERE = Path(__file__).resolve().parent
 PROJECT = "P"
 USER = PASSWORD = "admin"
+MAX_LOGINS = 1_000_000
+"""Whoever sends no cookie opens a login with every request; floors are not to stumble over that."""
 CLOSERS = 4
 CLOSE_LIMIT_S = 300.0
 POLL_S = 0.05
@@ -131,7 +133,8 @@ def start_server(folder: Path, switches: Sequence[str] = (), *, prefix: Sequence
     """
     command = [
         *prefix, sys.executable, str(HERE / "serve.py"), str(folder / "counters.json"), "--port", "0",
-        "--data", str(folder / "data"), "--project", PROJECT, "--user", USER, "--password", PASSWORD, *switches,
+        "--data", str(folder / "data"), "--project", PROJECT, "--user", USER, "--password", PASSWORD,
+        "--max-logins", str(MAX_LOGINS), *switches,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)

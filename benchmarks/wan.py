@@ -7,11 +7,12 @@ as ``WAN up RTT_MS RATE_MBIT LOSS_PCT``, ``WAN server COMMAND…``, ``WAN exec C
 ``WAN down``, and the server is found at the address given by ``--address``. Whatever does so will do; it usually needs
 root.
 
-Scenarios: ``big``, one large file; ``images``, files of 200 kB in one resource; ``big-up`` and ``images-up``, the same
-the other way. curl takes the big file in ranges, each by a curl of its own, and the images by ``-Z`` on one command
-line; when sent, each curl has a resource of its own, because XNAT fails PUTs into one resource that come side by side.
-What one connection needs too long for is done in part, scaled and marked with ``~``. CPU figures say little here: the
-emulation takes its share of the same cores. Results go to benchmarks/results/ as JSON lines, a table and plots.
+Scenarios: ``big``, one large file; ``images``, files of 200 kB in one resource; ``session``, the same files in ten
+scans; ``big-up`` and ``images-up``, big and images the other way. curl takes the big file in ranges, each by a curl of
+its own, and the images by ``-Z`` on one command line; when sent, each curl has a resource of its own, because XNAT
+fails PUTs into one resource that come side by side. What one connection needs too long for is done in part, scaled and
+marked with ``~``. CPU figures say little here: the emulation takes its share of the same cores. Results go to
+benchmarks/results/ as JSON lines, a table and plots.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ from uploading_files import RESOURCE, Source, stored_or_not, write_source
 
 HERE = Path(__file__).resolve().parent
 LINKS = ("25/200/0", "80/200/0.1")
-NAMES = ("big", "images", "big-up", "images-up")
+NAMES = ("big", "images", "session", "big-up", "images-up")
+SCANS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +121,7 @@ def curl_ranges(task: Task, size: int, connections: int) -> list[str]:
 def clients_for(name: str, link: Link, size: int) -> dict[str, Client]:
     """Return who takes part in a scenario."""
     slow = 0.1 if link.is_lossy else 1.0
+    waiting = 0.1 if link.is_lossy else 0.2
     if name == "big":
         curls = {
             f"curl, {n} connections": Client(
@@ -128,10 +131,10 @@ def clients_for(name: str, link: Link, size: int) -> dict[str, Client]:
             for n in (1, 8, 16)
         }  # fmt: skip
         return {"engine": Client(command=_insecure(engine), kind=ENGINE, verifies=True), **curls}
-    if name == "images":
+    if name in ("images", "session"):
         curls = {
             f"curl -Z, {n} connections": Client(
-                command=lambda task, n=n: curl_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0
+                command=lambda task, n=n: curl_many(task, n), kind=FLOOR, share=waiting if n == 1 else 1.0
             )
             for n in (1, 8, 16)
         }
@@ -141,7 +144,7 @@ def clients_for(name: str, link: Link, size: int) -> dict[str, Client]:
         return {**uploader, "curl -T": Client(command=curl_put, kind=FLOOR)}
     return uploader | {
         f"curl -T, {n} at once": Client(
-            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=slow if n == 1 else 1.0
+            command=lambda task, n=n: curl_put_many(task, n), kind=FLOOR, share=waiting if n == 1 else 1.0
         )
         for n in (1, 8, 16)
     }
@@ -159,19 +162,23 @@ def far_server(wan: Wan, folder: Path) -> Iterator[Server]:
         yield server
 
 
-def down_site(name: str, given: argparse.Namespace) -> Site:
-    """Seed what is downloaded."""
+def down_site(name: str, link: Link, given: argparse.Namespace) -> Site:
+    """Seed what is downloaded; less where it takes long."""
+    part = 5 if link.is_lossy else 1
     if name == "big":
-        shape = SiteShape(resources=(RESOURCE,), file_bytes=given.big_mb * 1_000_000)
+        shape = SiteShape(resources=(RESOURCE,), file_bytes=given.big_mb * 1_000_000 // part)
     else:
-        shape = SiteShape(resources=(RESOURCE,), files=given.images, file_bytes=200_000)
-    return open_site(Path(given.work) / f"site-{name}", shape)
+        scans = SCANS if name == "session" else 1
+        shape = SiteShape(scans=scans, resources=(RESOURCE,), files=given.images // part // scans, file_bytes=200_000)
+    return open_site(Path(given.work) / f"site-{name}-{link.loss_pct:g}", shape)
 
 
 def run_down(name: str, link: Link, wan: Wan, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Make the downloads of a scenario."""
-    site = down_site(name, given)
+    site = down_site(name, link, given)
     names = [f"{number:05d}.dcm" for number in range(1, site.shape.files + 1)]
+    if name == "session":
+        names = [f"{scan}/{RESOURCE}/{base}" for scan in range(1, SCANS + 1) for base in names]
     with far_server(wan, site.folder) as server:
 
         def check(task: Task, share: float) -> str:
@@ -180,6 +187,8 @@ def run_down(name: str, link: Link, wan: Wan, given: argparse.Namespace) -> Iter
             return "" if sum(1 for _ in task.out.iterdir()) == len(task.files) else "files missing"
 
         place = _place(server, site.sessions, names, given, check=check, size=site.bytes)
+        if name == "session":
+            place = replace(place, task=replace(place.task, resource=""))
         for round_ in range(given.rounds):
             for key, client in clients_for(name, link, site.bytes).items():
                 yield {"client": key, "round": round_} | run_client(place, _far(wan, client))
@@ -210,9 +219,8 @@ def up_source(name: str, link: Link, given: argparse.Namespace) -> Source:
     """Write what is sent; a single connection is all that a big file has, so it is smaller where those are slow."""
     folder = Path(given.work) / f"source-{name}-{link.loss_pct:g}"
     if name == "big-up":
-        size = given.big_mb * 1_000_000 // (4 if link.is_lossy else 1)
-        return write_source(folder, 1, size)
-    return write_source(folder, given.images, 200_000)
+        return write_source(folder, 1, given.big_mb * 1_000_000 // (25 if link.is_lossy else 1))
+    return write_source(folder, given.images // (5 if link.is_lossy else 1), 200_000)
 
 
 class _Near(Server):
@@ -267,9 +275,9 @@ def main() -> int:
     add("--address", default="10.99.7.2", help="the server's address on the link")
     add("--link", action="append", default=[], help="RTT_MS/RATE_MBIT/LOSS_PCT; repeatable")
     add("--scenario", action="append", default=[], choices=NAMES)
-    add("--rounds", type=int, default=3)
-    add("--big-mb", type=int, default=100, help="size of the large file")
-    add("--images", type=int, default=400, help="how many files of 200 kB")
+    add("--rounds", type=int, default=1)
+    add("--big-mb", type=int, default=600, help="size of the large file; less where it takes long")
+    add("--images", type=int, default=1500, help="how many files of 200 kB")
     add("--work", default="", help="folder for everything; default: a temporary one")
     add("--results", default=str(HERE / "results"))
     add("--name", default="wan")

@@ -245,28 +245,31 @@ def same_bytes(one: Path, other: Path) -> bool:
     return True
 
 
-def false_claims(state: Path, folder: Path) -> list[str]:
-    """Return what the newest job's manifest calls done and is not there."""
+def claimed(state: Path, columns: str, states: str) -> list[Any]:
+    """Return what the newest job's manifest says of files in some states; the values alone if it is one column."""
     jobs = list_jobs(state) if (state / "jobs").is_dir() else []
-    if not jobs:
-        return []
-    query = "SELECT local, local_size FROM entry WHERE state IN ('verified', 'present', 'stale')"
-    place = state / "jobs" / jobs[0].id
+    place = state / "jobs" / jobs[0].id if jobs else state
     if not (place / "manifest.db").exists() or not read_only(place, _has_entries):
         return []
+    query = f"SELECT {columns} FROM entry WHERE state IN ({states})"
     rows = read_only(place, lambda con: con.execute(query).fetchall())
+    return [row[0] if len(row) == 1 else tuple(row) for row in rows]
+
+
+def _has_entries(con: Any) -> bool:
+    return bool(con.execute("SELECT 1 FROM sqlite_master WHERE name='entry'").fetchone())
+
+
+def false_claims(state: Path, folder: Path) -> list[str]:
+    """Return what the manifest of a download calls done and is not there."""
     wrong: list[str] = []
-    for local, size in rows:
+    for local, size in claimed(state, "local, local_size", "'verified', 'present', 'stale'"):
         path = folder / local
         if not path.is_file():
             wrong.append(f"the manifest calls {local} done, and it is not there")
         elif path.stat().st_size != size:
             wrong.append(f"the manifest says {size} bytes of {local}, there are {path.stat().st_size}")
     return wrong
-
-
-def _has_entries(con: Any) -> bool:
-    return bool(con.execute("SELECT 1 FROM sqlite_master WHERE name='entry'").fetchone())
 
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143}

@@ -19,6 +19,7 @@ from xferengine.jobs import runner
 from xferengine.kit.clock import SystemClock
 from xferengine.model.events import FilesDone, ItemChanged, ListingProgress, Notice, PlanReady, UnitDone
 from xferengine.schedule.stop import StopKind, StopReason
+from xferengine.store.names import FolderTraits
 from xferengine.store.target import open_target
 
 SHAPE = SeedShape(sessions=3, scans=2, files=4, file_bytes=3000)
@@ -37,7 +38,9 @@ def seeded(server: Emulator) -> list[SeededFile]:
 
 
 def job_for(server: Emulator, tmp_path: Path, *remotes: str, **changes: Any) -> Job:
-    return Job(server, download_spec(server, tmp_path / "out", *remotes, **changes), settings_for(server, tmp_path / "s"))
+    return Job(
+        server, download_spec(server, tmp_path / "out", *remotes, **changes), settings_for(server, tmp_path / "s")
+    )
 
 
 @pytest.fixture
@@ -195,7 +198,7 @@ async def test_what_part_files_hold_needs_no_room_again(server, tmp_path, monkey
     big = put_file(server, PLACE, "RAW", "big.bin", bytes(range(256)) * 20_000)
     settings = settings_for(server, tmp_path / "s")
     pool = msgspec.structs.replace(settings.pool, max_bytes=400_000, grace_s=0.01, ranges_from_bytes=1_000_000)
-    server.faults.add("stall-sending", match=r"\.bin", times=0, after_bytes=500_000, delay_s=5.0)
+    server.faults.add("stall-sending", match=r"\.bin", times=0, after_bytes=500_000, delay_s=0.3)
     job = Job(server, download_spec(server, tmp_path / "out"), msgspec.structs.replace(settings, pool=pool))
     assert (await job.run()).exit_code == 10
     server.faults.clear()
@@ -253,6 +256,79 @@ async def test_a_report_of_a_download_is_private_and_complete(server, seeded, tm
     assert [p.name for p in folder.iterdir() if p.stat().st_mode & 0o077] == []
     document = json.loads((folder / "report.json").read_text())
     assert document["files"] == [
-        {"item": "P/P_S001/P_E001", "path": local_path(seeded[0]), "state": "failed", "error": "NotFound",
-         "detail": "the server lists this file and does not have it"}
-    ]  # fmt: skip
+        {
+            "item": "P/P_S001/P_E001",
+            "path": local_path(seeded[0]),
+            "state": "failed",
+            "error": "NotFound",
+            "detail": "the server lists this file and does not have it",
+        }
+    ]
+
+
+async def test_two_sessions_that_a_disk_takes_for_one_are_not_mixed(server, tmp_path, monkeypatch):
+    """Each had its own list of names: on such a disk the second replaced the files of the first."""
+    traits = FolderTraits(ignores_case=True)
+    monkeypatch.setattr("xferengine.store.target.probe_traits", lambda disk, folder: traits)
+    put_file(server, SeedPlace("P", "P_S001", "scan_a", scan="1"), "DICOM", "x.dcm", b"one")
+    put_file(server, SeedPlace("P", "P_S002", "SCAN_A", scan="1"), "DICOM", "x.dcm", b"two")
+
+    summary = await job_for(server, tmp_path).run()
+
+    assert summary.exit_code == 3
+    assert [f.error for f in summary.failures] == ["NameClash"]
+    assert len(on_disk(tmp_path / "out")) == 1
+
+
+async def test_a_scan_that_is_deleted_between_listing_and_zip_fails_alone(server, seeded, tmp_path):
+    job = job_for(server, tmp_path)
+    gone = [f for f in seeded if f.experiment == "P_E001" and f.child_id == "1"]
+
+    def drop(event: object) -> None:
+        if isinstance(event, PlanReady):
+            for file in gone:
+                file.disk_path.unlink()
+
+    summary = await job.run(drop)
+
+    assert summary.exit_code == 3
+    assert {f.error for f in summary.failures} == {"NotFound"}
+    assert len(summary.failures) == len(gone)
+    assert on_disk(tmp_path / "out") == wanted_bytes(f for f in seeded if f not in gone)
+
+
+async def test_remotes_that_overlap_bring_every_file_once(server, seeded, tmp_path):
+    remotes = (":P/P_S001", ":P/P_S001/P_E001", ":P/P_S001/P_E001/scans/1", ":P", ":P/P_S002/P_E002/scans/2/DICOM")
+    job = job_for(server, tmp_path, *remotes)
+
+    summary = await job.run()
+
+    assert (summary.exit_code, summary.totals.files) == (0, len(seeded))
+    assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
+
+
+async def test_an_experiment_that_is_gone_in_the_next_run_leaves_its_files_and_no_failure(server, seeded, tmp_path):
+    job = job_for(server, tmp_path)
+    await job.run()
+    server.faults.add("early-error", match=f"{seeded[0].accession}/", times=0, status=404)
+    assert (await job.run()).exit_code == 3  # listed in the table, and not there
+    server.faults.clear()
+    job.spec = msgspec.structs.replace(job.spec, exclude=("experiment=P_E001",))
+
+    summary = await job.run()
+
+    assert summary.exit_code == 0
+    assert summary.totals.skipped == len([f for f in seeded if f.experiment != "P_E001"])
+    assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
+
+
+async def test_a_run_that_is_stopped_before_it_reads_back_is_interrupted_and_goes_on(server, tmp_path, stop_on):
+    seed_project(server, "P", SeedShape(sessions=1, scans=1, files=6, digests=False))
+    job = job_for(server, tmp_path, verify="read-back")
+
+    summary = await job.run(stop_on(FilesDone))
+
+    assert (summary.state, summary.exit_code) == ("interrupted", 143)
+    again = await job.run()
+    assert (again.state, again.exit_code) == ("done", 0)
+    assert any(isinstance(e, Notice) and "6 of 6 files" in e.text for e in job.events)

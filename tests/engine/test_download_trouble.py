@@ -183,6 +183,16 @@ async def test_a_byte_limit_cuts_and_the_next_run_goes_on(server, tmp_path, big)
     assert server.bytes_out < 3 * sum(file.size for file in files)
 
 
+async def test_a_listing_that_was_cut_in_good_order_is_asked_for_again(server, seeded, tmp_path):
+    server.faults.add("end-answer", match="all=true.*json", times=2, after_bytes=300)
+    server.faults.add("cut-answer", match="subjects.*json", times=1, after_bytes=20)
+
+    summary = await job_for(server, tmp_path).run()
+
+    assert (summary.state, summary.exit_code) == ("done", 0)
+    assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
+
+
 HOSTILE = [
     ("member-renamed", {"label": "../../{name}"}),
     ("member-renamed", {"label": "/etc/{name}"}),

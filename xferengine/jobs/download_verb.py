@@ -47,6 +47,8 @@ class DownloadVerb:
         self._selection = RemoteSelection(spec.include, spec.exclude, spec.since)
         self._is_planned = False
         """All was listed in this run: the manifest tells how the job stands."""
+        self._is_read_back = spec.verify != "read-back"
+        """What was to be read a second time was."""
 
     async def work(self, life: Life) -> None:
         """List, compare and move; see ``Verb``."""
@@ -96,6 +98,7 @@ class DownloadVerb:
             await move_items(desk, wanted)
             if spec.verify == "read-back" and core.stop.is_feeding:
                 await ReadBack(core, desk.reader, target, sample=spec.sample).run()
+                self._is_read_back = core.stop.is_feeding
         finally:
             with anyio.CancelScope(shield=True):
                 await self._settle(core, desk)
@@ -137,7 +140,8 @@ class DownloadVerb:
         failures = incoming.failures(con, named)
         unproven = incoming.unproven_items(con)
         codes = [outcome.code_of(error)] if error is not None else []
-        if reason is not None and (not self._is_planned or incoming.has_planned(con)):
+        is_whole = self._is_planned and self._is_read_back and not incoming.has_planned(con)
+        if reason is not None and not is_whole:
             codes.append(outcome.stop_code(reason))
         if totals.failed or (totals.stale and not self._spec.stale_ok):
             codes.append(outcome.PARTIAL)

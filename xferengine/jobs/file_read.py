@@ -72,24 +72,29 @@ class FileReader:
 
         Cancellation: a large file's part stays, with its progress in the manifest; others are gone.
         """
-        if 0 <= entry.size <= SMALL_BYTES:
-            return await self._small(unit, ref, entry, hashing=hashing)
-        return await self._large(unit, ref, entry, hashing=hashing)
+        opener = _Opener(self._core, ref, entry)
+        try:
+            if 0 <= entry.size <= SMALL_BYTES:
+                return await self._small(unit, opener, entry, hashing=hashing)
+            return await self._large(unit, opener, entry, hashing=hashing)
+        except SizeMismatch:
+            if not opener.is_copy:
+                raise
+            # more than is listed, so the catalog speaks of the file and not of its copy
+            return await self.read_unpacked(unit, ref, entry, hashing=hashing)
 
-    async def _small(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
+    async def _small(self, unit: int, opener: _Opener, entry: EntryRow, *, hashing: bool) -> Read:
         core = self._core
         began = core.clock.monotonic()
-        async with core.client.files.open_file(ref, entry.path) as stream:
+        async with opener(None, None, "") as stream:
             first_byte_s = core.clock.monotonic() - began
-            is_copy = _is_compressed_copy(stream.headers, entry.path)
             # The listing may be out of date: the server's word about the length counts for the reading.
             if (stream.content_length or 0) > SMALL_BYTES:
-                return await self._large(unit, ref, entry, hashing=hashing)
+                return await self._large(unit, opener, entry, hashing=hashing)
             pieces = await read_small(
                 stream, listed=entry.size, on_bytes=lambda count: self._moved(unit, count), limiter=core.limiter
             )
             last_modified = stream.headers.get("last-modified", "")
-            is_fresh = _is_fresh(stream.headers)
         size = sum(map(len, pieces))
         result = await self._write(entry, pieces, hashing=hashing)
         seconds = core.clock.monotonic() - began
@@ -99,8 +104,8 @@ class FileReader:
             size=result.size,
             md5=result.md5,
             last_modified=last_modified,
-            is_fresh=is_fresh,
-            is_compressed_copy=is_copy,
+            is_fresh=opener.is_fresh,
+            is_compressed_copy=opener.is_copy,
         )
 
     async def _write(self, entry: EntryRow, pieces: list[bytes], *, hashing: bool) -> PartResult:
@@ -113,11 +118,11 @@ class FileReader:
             return self._guard.measure(write)
         return await self._core.threads.run(self._guard.measure, write)
 
-    async def _large(self, unit: int, ref: ResourceRef, entry: EntryRow, *, hashing: bool) -> Read:
+    async def _large(self, unit: int, opener: _Opener, entry: EntryRow, *, hashing: bool) -> Read:
         core, model = self._core, self._model
         progress = await self._progress(entry)
         part = await core.threads.run(self._open_part, entry, progress is not None)
-        opener, budget = _Opener(core, ref, entry), anyio.CancelScope()
+        budget = anyio.CancelScope()
         in_ranges = entry.size >= model.ranges_from_bytes and self._has_ranges
         fetched: Fetched | None = None
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from xferengine.errors import Disposition, NotFound, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.remote_selection import RemoteSelection
-from xferengine.jobs.resolve import Wanted
+from xferengine.jobs.resolve import Scope, Wanted
 from xferengine.model.items import ItemRef, Level, ResourceFiles
 
 
@@ -51,17 +51,21 @@ async def list_item(
     if refs:
         async with core.lanes.listing.slot():
             found = [(listed, everything) for listed in await files.list_files(item, refs, everything=everything)]
-    if everything and any(not scope.own_only for scope in wanted.scopes):
-        found += [(listed, False) for listed in await _inputs(core, item, on_broken)]
+    scopes = [scope for scope in wanted.scopes if scope.may_have_inputs]
+    if everything and scopes and not selection.wants_only_scans:
+        found += [(listed, False) for listed in await _inputs(core, item, scopes, on_broken)]
     return [_select(listed, wanted, selection, in_all=in_all) for listed, in_all in found]
 
 
-async def _inputs(core: Core, item: ItemRef, on_broken: OnBroken | None) -> list[ResourceFiles]:
+async def _inputs(
+    core: Core, item: ItemRef, scopes: Sequence[Scope], on_broken: OnBroken | None
+) -> list[ResourceFiles]:
     """Return what went into assessors and reconstructions; no listing of the experiment shows it (FIL 1.2)."""
     async with core.lanes.listing.slot():
         children = await core.client.files.list_children(item)
     found: dict[int, list[ResourceFiles]] = {}
     fatal: list[XferError] = []
+    children = [child for child in children if any(scope.takes_item(child) for scope in scopes)]
     waiting = iter(enumerate(children))
 
     async def lister() -> None:

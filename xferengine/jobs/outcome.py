@@ -64,13 +64,19 @@ def worst(codes: list[int]) -> int:
 
 
 def judge(
-    con: sqlite3.Connection, spec: UploadSpec, reason: StopReason | None, error: XferError | None
+    con: sqlite3.Connection,
+    spec: UploadSpec,
+    reason: StopReason | None,
+    error: XferError | None,
+    *,
+    is_planned: bool = True,
 ) -> tuple[str, int]:
     """Return (state, exit code) of a run that has ended.
 
     Args:
         reason: why feeding stopped early, if it did.
         error: what ended the job, if something did.
+        is_planned: the scan came to its end; else nobody knows what there is still to send.
     """
     states = overview.states(con)
     totals = overview.totals(con)
@@ -81,7 +87,7 @@ def judge(
     codes: list[int] = []
     if error is not None:
         codes.append(code_of(error))
-    if reason is not None and (open_studies or not states):
+    if reason is not None and (open_studies or not states or not is_planned):
         codes.append(stop_code(reason))
     if states.get("failed") or states.get("refused") or totals.failed:
         codes.append(PARTIAL)

@@ -42,6 +42,11 @@ class RemoteSelection:
         """Whether a filter is set that the own files of a subject or project can never pass."""
         return bool(self._since) or any(key in self._include for key in ("experiment", "xsitype", "scan", "scan-type"))
 
+    @property
+    def wants_only_scans(self) -> bool:
+        """Whether resources that hang on no scan are left out."""
+        return "scan" in self._include or "scan-type" in self._include
+
     def takes_item(self, *, project: str, subject: str = "", experiment: str = "", xsi_type: str = "") -> bool:
         """Say whether an item is wanted; parts that it does not have are not looked at."""
         values = {"project": project, "subject": subject, "experiment": experiment, "xsitype": xsi_type}
@@ -56,7 +61,7 @@ class RemoteSelection:
         values = {"resource": ref.name}
         if ref.item.level is Level.SCAN:
             values |= {"scan": ref.item.child_id, "scan-type": ref.item.child_type}
-        elif "scan" in self._include or "scan-type" in self._include:
+        elif self.wants_only_scans:
             return False
         return self._takes(values)
 

@@ -28,12 +28,18 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
 
     def takes(self, ref: ResourceRef) -> bool:
         """Say whether a resource was asked for."""
-        holder = ref.item
-        if self.own_only and holder.level in {Level.SCAN, Level.ASSESSOR, Level.RECONSTRUCTION}:
+        return self.takes_item(ref.item) and (not self.resource or self.resource in {ref.label, ref.id})
+
+    def takes_item(self, holder: ItemRef) -> bool:
+        """Say whether something of an item, or of a scan or assessor below it, was asked for."""
+        if self.own_only and holder.level in _WORDS:
             return False
-        if self.child and (_WORDS.get(holder.level), holder.child_id) != (self.child, self.child_id):
-            return False
-        return not self.resource or self.resource in {ref.label, ref.id}
+        return not self.child or (_WORDS.get(holder.level), holder.child_id) == (self.child, self.child_id)
+
+    @property
+    def may_have_inputs(self) -> bool:
+        """Whether what went into assessors or reconstructions may have been asked for."""
+        return not self.own_only and self.child != "scans"
 
     def takes_path(self, path: str) -> bool:
         """Say whether a file was asked for."""

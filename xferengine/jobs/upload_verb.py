@@ -39,6 +39,7 @@ class UploadVerb:
 
     def __init__(self, spec: UploadSpec) -> None:
         self._spec = spec
+        self._is_planned = False
 
     async def work(self, life: Life) -> None:
         """Scan, plan, ask and send; see ``Verb``."""
@@ -68,6 +69,7 @@ class UploadVerb:
             if not life.stop.is_feeding:
                 return
         await planner.resolve(planned=planned)
+        self._is_planned = True
 
     async def _serve(self, life: Life, engine: Engine, planner: Planner) -> None:
         preflight = Preflight(engine)
@@ -84,7 +86,7 @@ class UploadVerb:
 
     def outcome(self, con: sqlite3.Connection, reason: StopReason | None, error: XferError | None) -> Outcome:
         """Read how the job stands; see ``Verb``."""
-        state, code = outcome.judge(con, self._spec, reason, error)
+        state, code = outcome.judge(con, self._spec, reason, error, is_planned=self._is_planned)
         return Outcome(
             state=state,
             code=code,

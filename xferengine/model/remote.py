@@ -8,6 +8,8 @@ from xferengine.errors import SettingsError
 
 CHILDREN = ("scans", "assessors", "reconstructions")
 """Words that name what lies below an experiment; each is followed by an id."""
+DIRECTIONS = ("in", "out")
+"""What went into an assessor or reconstruction, and what came out of it; may follow their ids."""
 
 
 class RemotePath(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +27,8 @@ class RemotePath(msgspec.Struct, frozen=True, kw_only=True):
     child: str = ""
     """One of ``CHILDREN``, or empty."""
     child_id: str = ""
+    direction: str = ""
+    """One of ``DIRECTIONS``, of an assessor or reconstruction; empty for all of it."""
     resource: str = ""
     """Label or numeric id."""
     file: str = ""
@@ -35,7 +39,7 @@ class RemotePath(msgspec.Struct, frozen=True, kw_only=True):
         """The remote without its profile, as it is written."""
         parts = [self.project, self.subject, self.experiment]
         if self.child:
-            parts += [self.child, self.child_id]
+            parts += [self.child, self.child_id, self.direction]
         if self.resource:
             parts += ["resources", self.resource]
         if self.file:
@@ -55,7 +59,7 @@ def parse_remote(text: str) -> RemotePath:
     """Read a remote.
 
     ``PROFILE:PROJECT/SUBJECT/EXPERIMENT/scans/ID/RESOURCE`` with ``assessors/ID`` or ``reconstructions/ID`` in the
-    place of ``scans/ID``. A resource may be written ``resources/RESOURCE`` at any level (the only way at project and
+    place of ``scans/ID``; ``/in`` or ``/out`` may follow those two. A resource may be written ``resources/RESOURCE`` at any level (the only way at project and
     subject level), and ``/files/PATH`` after a resource means one file, or a folder with a trailing slash.
 
     Raises:
@@ -82,6 +86,8 @@ def _read(text: str, profile: str, parts: list[str], file: str) -> RemotePath:
         if len(parts) < 2:
             raise SettingsError(f"{text!r} names no id after {parts[0]}")
         values["child"], values["child_id"] = parts.pop(0), parts.pop(0)
+        if values["child"] != "scans" and parts and parts[0] in DIRECTIONS:
+            values["direction"] = parts.pop(0)
     if parts and parts[0] == "resources":
         parts.pop(0)
         if not parts:

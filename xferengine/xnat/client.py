@@ -9,7 +9,15 @@ from typing import Protocol
 
 import msgspec
 
-from xferengine.errors import AccessDenied, LoginExpired, ProtocolViolation, RemoteError, ServerFault, SettingsError
+from xferengine.errors import (
+    AccessDenied,
+    LoginExpired,
+    ProtocolViolation,
+    ReadInterrupted,
+    RemoteError,
+    ServerFault,
+    SettingsError,
+)
 from xferengine.settings.slices import Credentials, ServerConfig, TimeoutConfig
 from xferengine.xnat.archive import Archive
 from xferengine.xnat.beside import beside
@@ -19,11 +27,12 @@ from xferengine.xnat.files import Files
 from xferengine.xnat.http import HttpTransport, open_http
 from xferengine.xnat.imports import Imports
 from xferengine.xnat.login import Login
+from xferengine.xnat.paths import redact
 from xferengine.xnat.prearchive import Prearchive
 from xferengine.xnat.projects import Projects
 from xferengine.xnat.resources import Resources
 from xferengine.xnat.site import Site
-from xferengine.xnat.transport import Answer, Request, Stream
+from xferengine.xnat.transport import Answer, Kind, Request, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +131,7 @@ class XnatClient:
                 answer = await self._transport.send(request)
                 if answer.offered_id and answer.status != 401:
                     await self._login.confirm(sent, answer.offered_id)
-                return judge(request, answer)
+                return _whole(request, judge(request, answer))
             except LoginExpired as error:
                 last = error
                 await self._login.renew(seen)
@@ -156,6 +165,18 @@ class XnatClient:
                     return
             await self._login.renew(seen)
         raise _asked_again(request, last) from last
+
+
+def _whole(request: Request, answer: Answer) -> Answer:
+    """Let a listing pass that has its end. A proxy may end a cut one in good order; asked again it may come whole.
+
+    Raises:
+        ReadInterrupted: it has not.
+    """
+    is_listing = request.kind is Kind.LISTING and request.method == "GET" and ("format", "json") in request.query
+    if is_listing and answer.body.strip()[-1:] not in {b"}", b"]", b""}:
+        raise ReadInterrupted("a listing of the server was cut", path=redact(request.segments))
+    return answer
 
 
 def _asked_again(request: Request, last: LoginExpired | None) -> RemoteError:

@@ -41,9 +41,15 @@ class FakeRunner:
         totals = Totals(experiments=1, files=5, bytes=1000, verified=5, skipped=2)
         state = "done" if self.code == 0 else "incomplete"
         summary = Summary(
-            job="ab12cd34", verb="download", state=state, exit_code=self.code, seconds=1.0, totals=totals,
-            failures=self.failures, report="/s/report.txt",
-        )  # fmt: skip
+            job="ab12cd34",
+            verb="download",
+            state=state,
+            exit_code=self.code,
+            seconds=1.0,
+            totals=totals,
+            failures=self.failures,
+            report="/s/report.txt",
+        )
         return JobReport(summary=summary)
 
 
@@ -146,7 +152,9 @@ def test_what_a_server_sent_does_not_reach_the_terminal_raw(xferengine, runner: 
     assert not any(c in ran.out + ran.err for c in "\x1b\x07\u202e")
 
 
-def test_help_says_where_files_lie(xferengine) -> None:
+def test_help_says_where_files_lie(xferengine, capsys) -> None:
     ran = xferengine("download", "--help")
     assert ran.code == 0
-    assert "DIR/EXPERIMENT/scans/ID-TYPE/resources/LABEL/files/" in " ".join(ran.out.split())
+    assert "DIR/EXPERIMENT/scans/ID-TYPE/resources/LABEL/files/" in " ".join(
+        (ran.out + capsys.readouterr().out).split()
+    )

@@ -31,9 +31,15 @@ from xferengine.store.target import Target, open_target
 
 ITEM = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", subject_id="S1", experiment="E", experiment_id="E1")
 SCAN = ItemRef(
-    level=Level.SCAN, project="P", subject="S", subject_id="S1", experiment="E", experiment_id="E1", child_id="1",
+    level=Level.SCAN,
+    project="P",
+    subject="S",
+    subject_id="S1",
+    experiment="E",
+    experiment_id="E1",
+    child_id="1",
     child_type="T1",
-)  # fmt: skip
+)
 DICOM = ResourceRef(item=SCAN, id="7", label="DICOM")
 LOCAL = "E/scans/1-T1/resources/DICOM/files"
 JOB = "0123456789abcdef"
@@ -194,11 +200,19 @@ async def open_bench(tmp_path: Path, *, attempts: int = 3, max_bytes: int = 0) -
     with open_target(tmp_path / "out", JOB) as target:
         async with open_manifest(tmp_path / "job") as manifest, BlockingPool() as threads:
             core = SimpleNamespace(
-                job_id=JOB, manifest=manifest, threads=threads, emit=events.append, clock=clock, stop=stop,
-                client=SimpleNamespace(files=files), limiter=None, cap=ByteCap(max_bytes, stop),
-                lanes=Lanes(pool, clock=clock, emit=events.append), routes=RouteModel(pool, workers=lambda: 8),
+                job_id=JOB,
+                manifest=manifest,
+                threads=threads,
+                emit=events.append,
+                clock=clock,
+                stop=stop,
+                client=SimpleNamespace(files=files),
+                limiter=None,
+                cap=ByteCap(max_bytes, stop),
+                lanes=Lanes(pool, clock=clock, emit=events.append),
+                routes=RouteModel(pool, workers=lambda: 8),
                 retry=RetryPolicy(RetryConfig(base_s=0.001, cap_s=0.002, attempts=attempts), clock),
-            )  # fmt: skip
+            )
             yield Bench(cast("Core", core), manifest, target, files, events, clock, tmp_path / "out")
 
 

@@ -13,9 +13,21 @@ MD5, OTHER = "a" * 32, "b" * 32
 
 def entry(size: int, digest: str) -> EntryRow:
     return EntryRow(
-        id=1, resource_id=1, path="a", size=size, digest=digest, local="LABEL/a", state="planned", note="", means="",
-        real_digest="", local_size=-1, mtime_ns=0, inode=0, last_modified="",
-    )  # fmt: skip
+        id=1,
+        resource_id=1,
+        path="a",
+        size=size,
+        digest=digest,
+        local="LABEL/a",
+        state="planned",
+        note="",
+        means="",
+        real_digest="",
+        local_size=-1,
+        mtime_ns=0,
+        inode=0,
+        last_modified="",
+    )
 
 
 @pytest.mark.parametrize(

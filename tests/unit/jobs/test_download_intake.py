@@ -36,9 +36,14 @@ def lay(target: Target, path: str, data: bytes) -> os.stat_result:
 
 
 def place(
-    target: Target, *files: RemoteFile, before: EntryRow | None = None, ref: ResourceRef = DICOM,
-    claims: NameClaims | None = None, with_project: bool = False, goes_on: Callable[[], bool] = lambda: True,
-) -> list[Incoming]:  # fmt: skip
+    target: Target,
+    *files: RemoteFile,
+    before: EntryRow | None = None,
+    ref: ResourceRef = DICOM,
+    claims: NameClaims | None = None,
+    with_project: bool = False,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> list[Incoming]:
     all_of_it = ResourceFiles(ref=ref, files=files)
     earlier = {} if before is None else {(ref.id, before.path): before}
     claims = NameClaims(target.traits) if claims is None else claims
@@ -49,10 +54,21 @@ def place(
 
 def row(stat: os.stat_result, file: RemoteFile, state: str = "verified", **values: object) -> EntryRow:
     base = EntryRow(
-        id=1, resource_id=1, path=file.path, size=file.size, digest=file.digest, local=f"{LOCAL}/{file.path}", state=state,
-        note="", means="digest", real_digest=md5(DATA), local_size=stat.st_size, mtime_ns=stat.st_mtime_ns,
-        inode=stat.st_ino, last_modified="",
-    )  # fmt: skip
+        id=1,
+        resource_id=1,
+        path=file.path,
+        size=file.size,
+        digest=file.digest,
+        local=f"{LOCAL}/{file.path}",
+        state=state,
+        note="",
+        means="digest",
+        real_digest=md5(DATA),
+        local_size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        inode=stat.st_ino,
+        last_modified="",
+    )
     return msgspec.structs.replace(base, **values)
 
 

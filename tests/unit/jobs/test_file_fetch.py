@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,8 +36,7 @@ async def fetch(
     async with anyio.create_task_group() as tg:
         tg.start_soon(taker.run)
         try:
-            for entry in entries:
-                found.append(await fetcher.fetch(1, resource, entry, doubt=doubt))
+            found.extend([await fetcher.fetch(1, resource, entry, doubt=doubt) for entry in entries])
         finally:
             taker.close()
     return found
@@ -70,8 +71,9 @@ async def test_a_broken_read_is_repeated_and_told(tmp_path: Path) -> None:
         assert await fetch_one(bench, listed("a", GOOD)) is None
         told = [event for event in bench.events if isinstance(event, AttemptFailed)]
         assert [(event.study, event.attempt, event.error) for event in told] == [
-            ("E1", 1, "ReadInterrupted"), ("E1", 2, "ReadInterrupted"),
-        ]  # fmt: skip
+            ("E1", 1, "ReadInterrupted"),
+            ("E1", 2, "ReadInterrupted"),
+        ]
         assert bench.finals() == {f"{LOCAL}/a": GOOD}
 
 
@@ -234,3 +236,14 @@ async def test_a_catalog_that_is_stale_throughout_is_not_listed_for_each_file(tm
         bench.files.listing = (listed("new", BAD),)
         assert await fetch(bench, [row]) == [None]
         assert (await bench.rows())["new"].state == "verified"
+
+
+async def test_a_compressed_copy_longer_than_the_file_is_unpacked_without_an_announced_length(tmp_path: Path) -> None:
+    data = os.urandom(3000)
+    packed = gzip.compress(data)
+    assert len(packed) > len(data)
+    headers = {"content-disposition": 'attachment; filename="vol.nii.gz";'}
+    async with open_bench(tmp_path) as bench:
+        bench.files.single["vol.nii"] = [FakeStream([packed], headers=headers) for _ in range(2)]
+        assert await fetch_one(bench, listed("vol.nii", data)) is None
+        assert bench.finals() == {f"{LOCAL}/vol.nii": data}

@@ -132,6 +132,27 @@ async def test_of_own_resources_only_nobody_asks_for_inputs() -> None:
     assert not any("A0" in asked for asked in site.asked)
 
 
+@pytest.mark.parametrize(
+    ("scope", "include", "asked"),
+    [
+        (Scope(), [], ["A0", "A1", "A2"]),
+        (Scope(child="assessors", child_id="A1"), [], ["A1"]),
+        (Scope(child="reconstructions", child_id="A1"), [], []),
+        (Scope(child="scans", child_id="1"), [], []),
+        (Scope(own_only=True), [], []),
+        (Scope(), ["scan=1"], []),
+        (Scope(), ["scan-type=T1"], []),
+    ],
+)
+async def test_inputs_are_asked_for_where_they_can_be_wanted(
+    scope: Scope, include: list[str], asked: list[str]
+) -> None:
+    """Of a single scan all assessors of the session were listed, and one that was broken counted as a failure."""
+    site = Site(assessors=3)
+    await site.list(scope, selection=RemoteSelection(include, ()))
+    assert sorted(text.split()[1] for text in site.asked if " A" in text) == asked
+
+
 async def test_an_assessor_without_inputs_is_no_error() -> None:
     site = Site(assessors=1)
     site.inputs["A0"] = NotFound("none")

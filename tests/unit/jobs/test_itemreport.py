@@ -17,11 +17,18 @@ from xferengine.jobs.report import FAILED_CSV, REPORT_CSV, REPORT_JSON, REPORT_T
 from xferengine.jobs.spec import ItemReport
 from xferengine.model.events import Failure, Summary, Totals
 
-EVIL = "=cmd()\x1b[2J\u202e\n,\"x"
+EVIL = '=cmd()\x1b[2J\u202e\n,"x'
 
 
 def item(name: str, **values: object) -> ItemReport:
-    base = {"item": name, "id": "E1", "state": "done", "files": 3, "bytes": 1500, "counts": {"verified": 2, "present": 1}}
+    base = {
+        "item": name,
+        "id": "E1",
+        "state": "done",
+        "files": 3,
+        "bytes": 1500,
+        "counts": {"verified": 2, "present": 1},
+    }
     return ItemReport(**{**base, **values})  # type: ignore[arg-type]
 
 
@@ -38,10 +45,15 @@ class Lines:
 
 def summary(**values: object) -> Summary:
     base = {
-        "job": "ab12", "verb": "download", "state": "incomplete", "exit_code": 3, "seconds": 2.0,
+        "job": "ab12",
+        "verb": "download",
+        "state": "incomplete",
+        "exit_code": 3,
+        "seconds": 2.0,
         "totals": Totals(experiments=2, files=2, bytes=1500, verified=2, skipped=1, failed=1),
-        "failures": (Failure(ref="E/scans/1/x", error="NotFound", detail="gone"),), "unverified": ("E9",),
-    }  # fmt: skip
+        "failures": (Failure(ref="E/scans/1/x", error="NotFound", detail="gone"),),
+        "unverified": ("E9",),
+    }
     return Summary(**{**base, **values})  # type: ignore[arg-type]
 
 
@@ -70,8 +82,9 @@ def test_json_and_csv_can_be_read_back(tmp_path: Path) -> None:
     assert document["files"][0]["path"] == "E/scans/1/x"
     rows = list(csv.DictReader(io.StringIO((tmp_path / REPORT_CSV).read_text())))
     assert [(r["item"], r["state"], r["files"], r["counts"], r["error"]) for r in rows] == [
-        ("P/S/E", "done", "3", "verified=2 present=1", ""), ("P/S/F", "failed", "0", "", "AccessDenied"),
-    ]  # fmt: skip
+        ("P/S/E", "done", "3", "verified=2 present=1", ""),
+        ("P/S/F", "failed", "0", "", "AccessDenied"),
+    ]
     (row,) = csv.DictReader(io.StringIO((tmp_path / FAILED_CSV).read_text()))
     assert row == {"item": "P/S/E", "path": "E/scans/1/x", "state": "failed", "error": "NotFound", "detail": "gone"}
 
@@ -83,7 +96,10 @@ def test_nothing_at_all_is_a_report_too(tmp_path: Path) -> None:
 
 
 def test_what_a_server_sent_harms_neither_terminal_nor_spreadsheet(tmp_path: Path) -> None:
-    lines = Lines([item(EVIL, id=EVIL, error=EVIL, detail=EVIL)], [FileLine(item=EVIL, path=EVIL, state="failed", error=EVIL, detail=EVIL)])
+    lines = Lines(
+        [item(EVIL, id=EVIL, error=EVIL, detail=EVIL)],
+        [FileLine(item=EVIL, path=EVIL, state="failed", error=EVIL, detail=EVIL)],
+    )
     failures = (Failure(ref=EVIL, error=EVIL, detail=EVIL),)
     write_item_reports(tmp_path, summary(failures=failures, unverified=(EVIL,)), lines)
     text = (tmp_path / REPORT_TEXT).read_text()

@@ -50,9 +50,18 @@ def test_globs_tell_case_apart() -> None:
 
 @pytest.mark.parametrize(
     ("include", "only"),
-    [([], False), (["project=P"], False), (["subject=S"], False), (["resource=R"], False), (["file=*"], False),
-     (["experiment=E"], True), (["xsitype=*mr*"], True), (["scan=1"], True), (["scan-type=T1"], True)],
-)  # fmt: skip
+    [
+        ([], False),
+        (["project=P"], False),
+        (["subject=S"], False),
+        (["resource=R"], False),
+        (["file=*"], False),
+        (["experiment=E"], True),
+        (["xsitype=*mr*"], True),
+        (["scan=1"], True),
+        (["scan-type=T1"], True),
+    ],
+)
 def test_some_filters_leave_only_experiments(include: list[str], only: bool) -> None:
     assert RemoteSelection(include, ()).wants_only_experiments is only
     assert RemoteSelection((), include).wants_only_experiments is False

@@ -23,10 +23,16 @@ from xferengine.xnat.experiments import ExperimentInfo
 def info(label: str, subject: str, **values: str) -> ExperimentInfo:
     return ExperimentInfo(
         **{
-            "accession": f"X_{label}", "label": label, "project": "P", "subject_label": subject, "subject_id": f"X_{subject}",
-            "xsi_type": "xnat:mrSessionData", "date": "2024-05-01", **values,
+            "accession": f"X_{label}",
+            "label": label,
+            "project": "P",
+            "subject_label": subject,
+            "subject_id": f"X_{subject}",
+            "xsi_type": "xnat:mrSessionData",
+            "date": "2024-05-01",
+            **values,
         }
-    )  # fmt: skip
+    )
 
 
 class Site:
@@ -62,9 +68,10 @@ class Site:
 
     def resolver(self, *include: str, since: str = "") -> Resolver:
         core = SimpleNamespace(
-            client=SimpleNamespace(experiments=self, projects=self), emit=self.events.append,
+            client=SimpleNamespace(experiments=self, projects=self),
+            emit=self.events.append,
             lanes=Lanes(PoolConfig(), clock=SystemClock()),
-        )  # fmt: skip
+        )
         return Resolver(cast("Core", core), RemoteSelection(include, (), since))
 
     async def find(self, text: str, *include: str, since: str = "") -> list[Wanted]:

@@ -10,7 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from xferengine.errors import AccessDenied, BadInput, ConnectFailed, DiskFull, LockedByOther, NotFound, UnknownVersion, XferError
+from xferengine.errors import (
+    AccessDenied,
+    BadInput,
+    ConnectFailed,
+    DiskFull,
+    LockedByOther,
+    NotFound,
+    UnknownVersion,
+    XferError,
+)
 from xferengine.jobs.download_verb import DownloadVerb
 from xferengine.jobs.spec import AnySpec, DownloadSpec, FilesSpec, UploadSpec, VerifySpec
 from xferengine.jobs.verb import Outcome
@@ -18,7 +27,7 @@ from xferengine.jobs.verbs import decode_spec, name_of, verb_of
 from xferengine.manifest import incoming, transfers
 from xferengine.manifest.catalogue import JobRow
 from xferengine.manifest.incoming import Incoming
-from xferengine.manifest.schema import connect, prepare
+from xferengine.manifest.schema import prepare
 from xferengine.model.items import ItemRef, Level, ResourceFiles, ResourceRef
 from xferengine.schedule.stop import StopKind, StopReason
 
@@ -48,7 +57,12 @@ def test_every_spec_comes_back_and_finds_its_verb(verb: str, spec: AnySpec) -> N
 
 @pytest.mark.parametrize(
     ("verb", "text"),
-    [("teleport", "{}"), ("download", "{}"), ("download", "no json"), ("download", '{"remotes":[],"server_url":"","target":"","news":1}')],
+    [
+        ("teleport", "{}"),
+        ("download", "{}"),
+        ("download", "no json"),
+        ("download", '{"remotes":[],"server_url":"","target":"","news":1}'),
+    ],
 )
 def test_what_a_newer_program_wrote_is_said(verb: str, text: str) -> None:
     with pytest.raises(UnknownVersion, match="ab12"):
@@ -58,16 +72,31 @@ def test_what_a_newer_program_wrote_is_said(verb: str, text: str) -> None:
 def test_limits_and_ways_of_looking_are_no_part_of_a_downloads_identity() -> None:
     spec = DownloadSpec(remotes=(":P",), server_url="http://s", target="/out")
     same = {"verify": "read-back", "sample": 1.0, "stale_ok": True, "ask_refresh": True}
-    other = {"remotes": (":Q",), "server_url": "http://t", "target": "/x", "include": ("a",), "exclude": ("a",), "since": "x"}
-    assert {msgspec.structs.replace(spec, **{key: value}).identity() for key, value in same.items()} == {spec.identity()}
-    assert len({msgspec.structs.replace(spec, **{key: value}).identity() for key, value in other.items()} | {spec.identity()}) == 7
+    other = {
+        "remotes": (":Q",),
+        "server_url": "http://t",
+        "target": "/x",
+        "include": ("a",),
+        "exclude": ("a",),
+        "since": "x",
+    }
+    assert {msgspec.structs.replace(spec, **{key: value}).identity() for key, value in same.items()} == {
+        spec.identity()
+    }
+    assert (
+        len(
+            {msgspec.structs.replace(spec, **{key: value}).identity() for key, value in other.items()}
+            | {spec.identity()}
+        )
+        == 7
+    )
 
 
 @pytest.fixture
-def con(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "m.db"
-    found = connect(path)
-    prepare(found, path)
+def con() -> Iterator[sqlite3.Connection]:
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    found.row_factory = sqlite3.Row
+    prepare(found, Path("m.db"))
     yield found
     found.close()
 
@@ -76,7 +105,9 @@ def fill(con: sqlite3.Connection, *files: tuple[str, str, str], item: str = "don
     """Files as (state, means, note)."""
     ref = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", experiment=accession, experiment_id=accession)
     item_id = transfers.add_item(con, ref, 1)
-    row = transfers.add_resource(con, item_id, ResourceFiles(ref=ResourceRef(item=ref, id="7", label="R"), files=()), in_all=True)
+    row = transfers.add_resource(
+        con, item_id, ResourceFiles(ref=ResourceRef(item=ref, id="7", label="R"), files=()), in_all=True
+    )
     made = [
         Incoming(path=str(n), size=10, digest="", local=f"E/{n}", state=state, means=means, note=note)
         for n, (state, means, note) in enumerate(files)
@@ -86,8 +117,13 @@ def fill(con: sqlite3.Connection, *files: tuple[str, str, str], item: str = "don
 
 
 def ask(
-    con: sqlite3.Connection, *, planned: bool = True, reason: StopKind | None = None, error: XferError | None = None, **spec: Any
-) -> Outcome:  # fmt: skip
+    con: sqlite3.Connection,
+    *,
+    planned: bool = True,
+    reason: StopKind | None = None,
+    error: XferError | None = None,
+    **spec: Any,
+) -> Outcome:
     verb = DownloadVerb(DownloadSpec(**{"remotes": (":P",), "server_url": "http://s", "target": "/out", **spec}))
     verb._is_planned = planned
     return verb.outcome(con, StopReason(kind=reason, signum=15) if reason is not None else None, error)
@@ -120,7 +156,10 @@ def test_how_a_download_stands(con, files, item, spec, state, code) -> None:
     assert found.done == (item == "done")
 
 
-@pytest.mark.parametrize(("reason", "code"), [(StopKind.SIGNAL, 143), (StopKind.CANCELLED, 130), (StopKind.UNTIL, 10), (StopKind.MAX_BYTES, 10)])
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [(StopKind.SIGNAL, 143), (StopKind.CANCELLED, 130), (StopKind.UNTIL, 10), (StopKind.MAX_BYTES, 10)],
+)
 @pytest.mark.parametrize("item", ["planned", "partial", "failed"])
 def test_a_run_that_was_stopped_with_work_left_is_interrupted(con, reason: StopKind, code: int, item: str) -> None:
     """Whatever its item says: a stale file that is planned anew leaves that as it was."""
@@ -135,6 +174,13 @@ def test_a_run_that_was_stopped_with_work_left_is_interrupted(con, reason: StopK
 def test_a_stop_after_everything_was_moved_is_no_interruption(con) -> None:
     fill(con, DONE)
     assert ask(con, reason=StopKind.UNTIL).code == 0
+
+
+def test_a_stop_before_everything_was_read_back_is_one(con) -> None:
+    """It said ``done``, with files that nobody had read a second time."""
+    fill(con, SIZED)
+    assert ask(con, reason=StopKind.UNTIL, verify="read-back").code == 10
+    assert ask(con, verify="read-back").code == 0
 
 
 @pytest.mark.parametrize("has_earlier", [True, False])

@@ -24,9 +24,21 @@ def resource(row: int, item: ItemRef, label: str = "R", *, files: int = 1) -> Re
 
 def entry(row: int, path: str, resource_id: int = 1) -> EntryRow:
     return EntryRow(
-        id=row, resource_id=resource_id, path=path, size=1, digest="", local="", state="planned", note="", means="",
-        real_digest="", local_size=-1, mtime_ns=0, inode=0, last_modified="",
-    )  # fmt: skip
+        id=row,
+        resource_id=resource_id,
+        path=path,
+        size=1,
+        digest="",
+        local="",
+        state="planned",
+        note="",
+        means="",
+        real_digest="",
+        local_size=-1,
+        mtime_ns=0,
+        inode=0,
+        last_modified="",
+    )
 
 
 def found(item: ItemRef, path: str, name: str, *, label: str = "R", single: bool = False) -> bool:
@@ -39,17 +51,37 @@ def found(item: ItemRef, path: str, name: str, *, label: str = "R", single: bool
     ("item", "path", "names"),
     [
         (EXP, "a/b", ["E/resources/R/files/a/b", "any label/resources/R/files/a/b"]),
-        (holder(Level.SCAN, "4", "T1 (w)"), "a", ["E/scans/4/resources/R/files/a", "E/scans/4-T1__w_/resources/R/files/a"]),
+        (
+            holder(Level.SCAN, "4", "T1 (w)"),
+            "a",
+            ["E/scans/4/resources/R/files/a", "E/scans/4-T1__w_/resources/R/files/a"],
+        ),
         (holder(Level.SCAN, "4"), "a", ["E/scans/4/resources/R/files/a"]),
         # the text "/4/" becomes "/4-T1/" wherever it stands
-        (holder(Level.SCAN, "4", "T1"), "x/4/a", ["E/scans/4/resources/R/files/x/4/a", "E/scans/4-T1/resources/R/files/x/4-T1/a", "E/scans/4-T1/resources/R/files/x/4/a"]),
-        (holder(Level.ASSESSOR, "A1", "qc", "out"), "a", ["E/assessors/A1/out/resources/R/files/a", "E/assessors/LABEL/out/resources/R/files/a"]),
-        (holder(Level.ASSESSOR, "A1"), "a", ["E/assessors/A1/resources/R/files/a", "E/assessors/LABEL/resources/R/files/a"]),
+        (
+            holder(Level.SCAN, "4", "T1"),
+            "x/4/a",
+            [
+                "E/scans/4/resources/R/files/x/4/a",
+                "E/scans/4-T1/resources/R/files/x/4-T1/a",
+                "E/scans/4-T1/resources/R/files/x/4/a",
+            ],
+        ),
+        (
+            holder(Level.ASSESSOR, "A1", "qc", "out"),
+            "a",
+            ["E/assessors/A1/out/resources/R/files/a", "E/assessors/LABEL/out/resources/R/files/a"],
+        ),
+        (
+            holder(Level.ASSESSOR, "A1"),
+            "a",
+            ["E/assessors/A1/resources/R/files/a", "E/assessors/LABEL/resources/R/files/a"],
+        ),
         (holder(Level.RECONSTRUCTION, "r", "", "out"), "a", ["E/reconstructions/r/out/resources/R/files/a"]),
         (ItemRef(level=Level.PROJECT, project="P"), "a", ["P/resources/R/files/a"]),
         (ItemRef(level=Level.SUBJECT, project="P", subject="S"), "a", ["S/resources/R/files/a"]),
     ],
-)  # fmt: skip
+)
 def test_names_of_the_servers_archives(item: ItemRef, path: str, names: list[str]) -> None:
     for name in names:
         assert found(item, path, name), name
@@ -58,11 +90,20 @@ def test_names_of_the_servers_archives(item: ItemRef, path: str, names: list[str
 @pytest.mark.parametrize(
     "name",
     [
-        "", "a", "E/a", "E/scans/5/resources/R/files/a", "E/scans/4-T2/resources/R/files/a", "E/scans/4/resources/X/files/a",
-        "E/scans/4/resources/R/files/A", "E/resources/R/files/a", "/E/scans/4/resources/R/files/a", "E/scans/4/resources/R/files/../a",
-        "E/scans/4/resources/R/files/a/", "../scans/4/resources/R/files/b",
+        "",
+        "a",
+        "E/a",
+        "E/scans/5/resources/R/files/a",
+        "E/scans/4-T2/resources/R/files/a",
+        "E/scans/4/resources/X/files/a",
+        "E/scans/4/resources/R/files/A",
+        "E/resources/R/files/a",
+        "/E/scans/4/resources/R/files/a",
+        "E/scans/4/resources/R/files/../a",
+        "E/scans/4/resources/R/files/a/",
+        "../scans/4/resources/R/files/b",
     ],
-)  # fmt: skip
+)
 def test_any_other_name_is_no_file(name: str) -> None:
     assert not found(holder(Level.SCAN, "4", "T1"), "a", name)
 

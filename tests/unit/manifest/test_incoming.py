@@ -12,17 +12,17 @@ import pytest
 
 from xferengine.manifest import incoming, overview, transfers
 from xferengine.manifest.incoming import Arrived, Incoming
-from xferengine.manifest.schema import connect, prepare
+from xferengine.manifest.schema import prepare
 from xferengine.model.items import ItemRef, Level, ResourceFiles, ResourceRef
 
 EXP = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", subject_id="S1", experiment="E", experiment_id="E1")
 
 
 @pytest.fixture
-def con(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "m.db"
-    found = connect(path)
-    prepare(found, path)
+def con() -> Iterator[sqlite3.Connection]:
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    found.row_factory = sqlite3.Row
+    prepare(found, Path("m.db"))
     yield found
     found.close()
 
@@ -46,17 +46,25 @@ def paths(con: sqlite3.Connection, item_id: int = 1) -> list[str]:
 
 def test_a_row_comes_back_and_is_replaced_in_its_place(con: sqlite3.Connection) -> None:
     full = file(
-        "a", "stale", note="X: y", means="two reads", real_digest="b" * 32, local_size=9, mtime_ns=5, inode=6,
+        "a",
+        "stale",
+        note="X: y",
+        means="two reads",
+        real_digest="b" * 32,
+        local_size=9,
+        mtime_ns=5,
+        inode=6,
         last_modified="Mon",
-    )  # fmt: skip
+    )
     fill(con, full, file("b"))
     first, second = transfers.entries(con, 1)
     assert {name: getattr(first, name) for name in full.__struct_fields__} == msgspec.structs.asdict(full)
     fill(con, file("b", size=3), file("a"), run=2)
     again = transfers.entries(con, 1)
     assert [(row.id, row.path, row.state, row.size) for row in again] == [
-        (first.id, "a", "planned", 10), (second.id, "b", "planned", 3),
-    ]  # fmt: skip
+        (first.id, "a", "planned", 10),
+        (second.id, "b", "planned", 3),
+    ]
     assert (again[0].note, again[0].means, again[0].inode) == ("", "", 0)
 
 
@@ -95,10 +103,21 @@ def test_what_arrives_is_written(con: sqlite3.Connection) -> None:
     incoming.arrive(
         con,
         [
-            Arrived(id=2, state="verified", note="", means="size", size=4, digest="", real_digest="c" * 32, local_size=4,
-                    mtime_ns=7, inode=8, last_modified="Mon")
+            Arrived(
+                id=2,
+                state="verified",
+                note="",
+                means="size",
+                size=4,
+                digest="",
+                real_digest="c" * 32,
+                local_size=4,
+                mtime_ns=7,
+                inode=8,
+                last_modified="Mon",
+            )
         ],
-    )  # fmt: skip
+    )
     first, second = transfers.entries(con, 1)
     assert first.state == "planned"
     assert (second.state, second.means, second.size, second.digest, second.real_digest) == (
@@ -123,9 +142,16 @@ def test_items_with_work_come_largest_first(con: sqlite3.Connection) -> None:
 
 def test_totals(con: sqlite3.Connection) -> None:
     fill(
-        con, file("a", "verified", means="digest"), file("b", "verified", means="size"), file("c", "verified", means="none"),
-        file("d", "present", means="size"), file("e", "stale"), file("f", "failed"), file("g", "refused"), file("h"),
-    )  # fmt: skip
+        con,
+        file("a", "verified", means="digest"),
+        file("b", "verified", means="size"),
+        file("c", "verified", means="none"),
+        file("d", "present", means="size"),
+        file("e", "stale"),
+        file("f", "failed"),
+        file("g", "refused"),
+        file("h"),
+    )
     transfers.set_item(con, 1, "partial")
     transfers.set_item(con, fill(con, accession="E2"), "failed", "AccessDenied", "no")
     totals = incoming.totals(con, units=3, bytes_resent=7)
@@ -147,9 +173,12 @@ def test_sums_of_what_a_listing_claims_do_not_overflow(con: sqlite3.Connection) 
 
 def test_failures_are_items_first_then_files_of_the_states_asked_for(con: sqlite3.Connection) -> None:
     fill(
-        con, file("a", "failed", note="NotFound: gone: away"), file("b", "refused", local="", note="UnsafePath: bad"),
-        file("c", "stale", note="CatalogStale: old"), file("d", "verified"),
-    )  # fmt: skip
+        con,
+        file("a", "failed", note="NotFound: gone: away"),
+        file("b", "refused", local="", note="UnsafePath: bad"),
+        file("c", "stale", note="CatalogStale: old"),
+        file("d", "verified"),
+    )
     transfers.set_item(con, fill(con, accession="E2"), "failed", "AccessDenied", "no")
     found = [(f.ref, f.error, f.detail) for f in incoming.failures(con, incoming.NAMED)]
     assert found[0] == ("E2", "AccessDenied", "no")
@@ -187,8 +216,16 @@ def test_what_nothing_could_be_compared_for_is_named(con: sqlite3.Connection) ->
 
 
 def test_files_without_digest_come_page_by_page_those_of_earlier_runs_too(con: sqlite3.Connection) -> None:
-    states = [("verified", "size"), ("present", "size"), ("verified", "none"), ("verified", "digest"), ("planned", "size"),
-              ("present", "read-back"), ("failed", "size"), ("present", "none")]  # fmt: skip
+    states = [
+        ("verified", "size"),
+        ("present", "size"),
+        ("verified", "none"),
+        ("verified", "digest"),
+        ("planned", "size"),
+        ("present", "read-back"),
+        ("failed", "size"),
+        ("present", "none"),
+    ]
     fill(con, *(file(str(n), state, means=means) for n, (state, means) in enumerate(states)))
     seen: list[str] = []
     after = 0

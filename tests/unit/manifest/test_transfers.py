@@ -11,7 +11,7 @@ import pytest
 
 from xferengine.errors import NotFound
 from xferengine.manifest import transfers
-from xferengine.manifest.schema import connect, prepare
+from xferengine.manifest.schema import prepare
 from xferengine.model.items import ItemRef, Level, RemoteFile, ResourceFiles, ResourceRef
 from xferengine.model.remote import parse_remote
 
@@ -19,10 +19,10 @@ EXP = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", subject_id="S1",
 
 
 @pytest.fixture
-def con(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "m.db"
-    found = connect(path)
-    prepare(found, path)
+def con() -> Iterator[sqlite3.Connection]:
+    found = sqlite3.connect(":memory:", isolation_level=None)
+    found.row_factory = sqlite3.Row
+    prepare(found, Path("m.db"))
     yield found
     found.close()
 
@@ -79,8 +79,12 @@ def test_a_resource_comes_back_with_its_holder_and_what_is_in_it(con: sqlite3.Co
     row_id = transfers.add_resource(con, item_id, resource("7", 5, -1, holder=holder), in_all=True)
     (row,) = transfers.resources(con, transfers.item(con, item_id)).values()
     assert (row.id, row.ref, row.in_all, row.files, row.bytes) == (
-        row_id, ResourceRef(item=holder, id="7", label="R"), True, 2, 5,
-    )  # fmt: skip
+        row_id,
+        ResourceRef(item=holder, id="7", label="R"),
+        True,
+        2,
+        5,
+    )
     assert transfers.add_resource(con, item_id, resource("7", 1, holder=holder), in_all=False) == row_id
     (row,) = transfers.resources(con, transfers.item(con, item_id)).values()
     assert (row.in_all, row.files, row.bytes) == (False, 1, 1)

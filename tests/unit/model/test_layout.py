@@ -85,9 +85,13 @@ def test_whatever_is_read_prints_back(path: str) -> None:
         return
     levels = {"scans": Level.SCAN, "assessors": Level.ASSESSOR, "reconstructions": Level.RECONSTRUCTION}
     holder = ItemRef(
-        level=levels.get(place.child, Level.EXPERIMENT), project="P", experiment=place.top, child_id=place.child_id,
-        child_type=place.child_type, direction=place.direction,
-    )  # fmt: skip
+        level=levels.get(place.child, Level.EXPERIMENT),
+        project="P",
+        experiment=place.top,
+        child_id=place.child_id,
+        child_type=place.child_type,
+        direction=place.direction,
+    )
     again = place_of(f"{resource_folder(ResourceRef(item=holder, id='', label=place.resource))}/{place.path}")
     assert again == place
 
@@ -95,10 +99,21 @@ def test_whatever_is_read_prints_back(path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "", "E", "E/resources/R/files", "E/resources/R/files/", "E/resources/R/other/a", "E/scans/1/files/a", "/E/resources/R/files/a",
-        "E/scans/1-T1/in/resources/R/files/a", "E/other/1/resources/R/files/a", "E/assessors/A/both/resources/R/files/a",
-        "P/E/resources/R/files/a", "E/scans/a/b/resources/R/files/x", "E/scans/resources/R/files/a", "E/resources/R/files//a",
+        "",
+        "E",
+        "E/resources/R/files",
+        "E/resources/R/files/",
+        "E/resources/R/other/a",
+        "E/scans/1/files/a",
+        "/E/resources/R/files/a",
+        "E/scans/1-T1/in/resources/R/files/a",
+        "E/other/1/resources/R/files/a",
+        "E/assessors/A/both/resources/R/files/a",
+        "P/E/resources/R/files/a",
+        "E/scans/a/b/resources/R/files/x",
+        "E/scans/resources/R/files/a",
+        "E/resources/R/files//a",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_path_of_the_layout_is_none(path: str) -> None:
     assert place_of(path) is None

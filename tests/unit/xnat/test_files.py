@@ -28,16 +28,31 @@ BASES = (
 
 def child(level: Level, child_id: str, child_type: str = "", direction: str = "") -> ItemRef:
     return ItemRef(
-        level=level, project="P", subject="S", subject_id="S1", experiment="E", experiment_id="E1", child_id=child_id,
-        child_type=child_type, direction=direction,
-    )  # fmt: skip
+        level=level,
+        project="P",
+        subject="S",
+        subject_id="S1",
+        experiment="E",
+        experiment_id="E1",
+        child_id=child_id,
+        child_type=child_type,
+        direction=direction,
+    )
 
 
 def row(uri: str, number: str = "7", **cells: str) -> dict[str, str]:
     return {
-        "Name": "x", "Size": "3", "URI": uri, "collection": "R", "file_tags": "", "file_format": "", "file_content": "",
-        "cat_ID": number, "digest": MD5, **cells,
-    }  # fmt: skip
+        "Name": "x",
+        "Size": "3",
+        "URI": uri,
+        "collection": "R",
+        "file_tags": "",
+        "file_format": "",
+        "file_content": "",
+        "cat_ID": number,
+        "digest": MD5,
+        **cells,
+    }
 
 
 def only(
@@ -77,10 +92,20 @@ def test_every_form_of_a_uri_is_read(base: str, below: str, holder: ItemRef) -> 
 @pytest.mark.parametrize(
     "path",
     [
-        "a.dcm", "a/files/b", "resources/7/files/x", "a/resources/8/files/y", "100%.txt", "a%20b", "a b#?;+'(é", "a//b",
-        "..", "../../evil", "files/", "a\\b",
+        "a.dcm",
+        "a/files/b",
+        "resources/7/files/x",
+        "a/resources/8/files/y",
+        "100%.txt",
+        "a%20b",
+        "a b#?;+'(é",
+        "a//b",
+        "..",
+        "../../evil",
+        "files/",
+        "a\\b",
     ],
-)  # fmt: skip
+)
 def test_a_path_is_exactly_the_catalogs_text(path: str) -> None:
     assert only(EXP, [], f"/data/experiments/E1/resources/7/files/{path}")[1].path == path
 
@@ -147,11 +172,17 @@ def test_the_same_place_in_two_forms_is_one() -> None:
     [
         (ItemRef(level=Level.PROJECT, project="P"), "/data/projects/P/resources/7/files/a"),
         (ItemRef(level=Level.PROJECT, project="experiments"), "/data/projects/experiments/resources/7/files/a"),
-        (ItemRef(level=Level.SUBJECT, project="P", subject="L", subject_id="S1"), "/data/subjects/S1/resources/7/files/a"),
-        (ItemRef(level=Level.SUBJECT, project="P", subject="L", subject_id="S1"), "/data/projects/P/subjects/L/resources/7/files/a"),
+        (
+            ItemRef(level=Level.SUBJECT, project="P", subject="L", subject_id="S1"),
+            "/data/subjects/S1/resources/7/files/a",
+        ),
+        (
+            ItemRef(level=Level.SUBJECT, project="P", subject="L", subject_id="S1"),
+            "/data/projects/P/subjects/L/resources/7/files/a",
+        ),
         (ItemRef(level=Level.SUBJECT, project="P", subject="L", subject_id="S1"), "/subjects/S1/resources/7/files/a"),
     ],
-)  # fmt: skip
+)
 def test_projects_and_subjects(item: ItemRef, uri: str) -> None:
     assert only(item, [], uri)[0] == item
 
