@@ -217,7 +217,7 @@ class Lanes:
     """The three lanes of one server, by what a request costs it.
 
     Args:
-        cfg: limits; with ``adaptive`` the bulk and commit lanes move between 1 and their maximum.
+        cfg: limits; with ``adaptive`` the lanes move between 1 and their maximum.
         clock: for all lanes.
         emit: for all lanes.
         breaker: of the server.
@@ -230,7 +230,7 @@ class Lanes:
                 limit = AimdLimit(AimdConfig(first=first, maximum=maximum), clock)
             return Lane(name, limit, clock=clock, emit=emit, breaker=breaker)
 
-        self.listing = lane("listing", cfg.listing, cfg.listing)
+        self.listing = lane("listing", cfg.listing, cfg.listing_max)
         self.bulk = lane("bulk", cfg.workers, cfg.workers_max)
         self.commit = lane("commit", cfg.commit, cfg.commit_max)
 

@@ -62,7 +62,9 @@ class PoolConfig(Slice, frozen=True):
     workers: Count = 8
     """First limit of the bulk lane; later jobs begin where the last one ended."""
     workers_max: Count = 24
-    listing: Count = 8
+    listing: Count = 16
+    """Cheap requests side by side; fewer when the server shows that it is too many."""
+    listing_max: Count = 24
     commit: Count = 4
     commit_max: Count = 12
     adaptive: bool = True
