@@ -355,3 +355,30 @@ async def test_a_file_that_changes_while_it_is_read(server, singly, tmp_path, ra
     assert summary.exit_code in {3, 9}
     assert there.get(local_path(big), big.disk_path.read_bytes()) == big.disk_path.read_bytes()
     assert (summary.exit_code == 3) == bool(there)
+
+
+async def test_a_file_where_a_folder_is_needed_is_said_before_the_first_byte(server, seeded, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "P_E001").write_bytes(b"mine")
+    before = server.bytes_out
+
+    summary = await job_for(server, tmp_path, ":P/P_S001").run()
+
+    assert summary.exit_code == 3
+    assert {f.error for f in summary.failures} == {"BadInput"}
+    assert server.bytes_out - before < 30_000
+    assert on_disk(tmp_path / "out") == {"P_E001": b"mine"}
+
+
+async def test_a_bad_line_brings_everything(server, tmp_path, singly):
+    files = seed_project(server, "P", SeedShape(sessions=2, scans=2, files=200, file_bytes=500))
+    server.faults.add("cut-answer", match=r"\.dcm", times=0, rate=0.2, after_bytes=10)
+    server.faults.add("unavailable", match=r"\.dcm", times=0, rate=0.05, retry_after_s=0.0)
+    job = job_for(server, tmp_path)
+    retry = msgspec.structs.replace(job.settings.retry, budget=100, attempts=12)
+    job.settings = msgspec.structs.replace(job.settings, retry=retry)
+
+    summary = await job.run()
+
+    assert (summary.state, summary.exit_code) == ("done", 0), summary.failures[:3]
+    assert on_disk(tmp_path / "out") == wanted_bytes(files)

@@ -50,6 +50,8 @@ class Intake:
         self._target = target
         self._claims = claims
         self._earlier = earlier
+        self._folders: set[str] = set()
+        """Looked at, and no files."""
         self._with_project = with_project
 
     def place(self, listings: list[Listed]) -> list[Placed]:
@@ -81,12 +83,27 @@ class Intake:
                 raise NameClash(f"this folder cannot hold it beside another file: {reason}")
             there = self._target.stat(local)
             if there is None:
+                self._check_folders(local)
                 return new
             if not there.is_regular:
                 raise BadInput("something that is no file lies in its place")
         except (UnsafePath, NameClash, BadInput) as error:
             return _refused(new, error)
         return self._compare(new, there, before)
+
+    def _check_folders(self, local: str) -> None:
+        """Refuse before the first byte what would fail after the last: a file where a folder is needed."""
+        at = local.find("/")
+        while at >= 0:
+            folder = local[:at]
+            if folder not in self._folders:
+                there = self._target.stat(folder)
+                if there is not None and there.is_regular:
+                    raise BadInput("a file lies where one of its folders is needed")
+                self._folders.add(folder)
+                if there is None:
+                    return
+            at = local.find("/", at + 1)
 
     def _compare(self, new: Incoming, there: LocalFile, before: EntryRow | None) -> Incoming:
         """Keep what is proven to be equal; a file is never read twice while size, time and inode stand."""

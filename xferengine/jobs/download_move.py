@@ -257,6 +257,7 @@ class ItemMover:
         self._doubts.update(result.doubtful)
         self._unsafe += result.unsafe
         if result.error is None or isinstance(result.error, BudgetReached):
+            self._core.retry.succeeded()
             self._end(unit, began)
             return
         self._desk.wasted_bytes += max(result.wire_bytes - came, 0)

@@ -94,6 +94,7 @@ class _Chase:
             attempt += 1
             try:
                 await self._deliver()
+                self._core.retry.succeeded()
                 return None
             except BudgetReached as error:
                 return error

@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 RETRY_AFTER_MAX_S = 3600.0
 """A server that asks for a longer pause is asked again after this one."""
-SUCCESSES_PER_REFILL = 10
+SUCCESSES_PER_REFILL = 3
+"""A line on which every fourth request breaks is bad, and still brings everything."""
 
 
 class Action(StrEnum):
@@ -83,7 +84,7 @@ class RetryPolicy:
         return self._decide(error, attempt, self._cfg.attempts)
 
     def succeeded(self) -> None:
-        """Take note of a success: every tenth gives one retry back."""
+        """Take note of a success: every third gives one retry back."""
         self._successes_count += 1
         if self._successes_count % SUCCESSES_PER_REFILL == 0:
             self._budget = min(self._budget + 1, self._cfg.budget)

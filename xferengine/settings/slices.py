@@ -43,7 +43,7 @@ class RetryConfig(Slice, frozen=True):
     base_s: Positive = 0.5
     cap_s: Positive = 60.0
     budget: Count = 200
-    """Retries one job may spend before it counts as failing; refilled by successes (one per ten)."""
+    """Retries one job may spend before it counts as failing; refilled by successes (one per three)."""
     breaker_failures: Count = 6
     """Failures in a row, over all lanes, that mean the server is down."""
     breaker_probe_s: Positive = 5.0

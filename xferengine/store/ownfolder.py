@@ -47,7 +47,11 @@ def make_root(disk: Disk, root: str) -> None:
         make_root(disk, parent)
         make_root(disk, root)
     except OSError as error:  # systems name different reasons for the top of a disk
-        if not stat.S_ISDIR(disk.lstat(disk.realpath(root)).st_mode):
+        try:
+            mode = disk.lstat(disk.realpath(root)).st_mode
+        except FileNotFoundError:
+            raise error from None  # it is not there and cannot be made: why, the system said first
+        if not stat.S_ISDIR(mode):
             raise BadInput(f"cannot use {root}: it is no folder", path=root) from error
     else:
         disk.sync_folder(parent)

@@ -423,3 +423,12 @@ def test_several_threads_use_one_target(tmp_path: Path) -> None:
     found = sorted(int(path.name) for path in tmp_path.rglob("*") if path.is_file())
     assert found == [worker * 1000 + number for worker in range(4) for number in range(100)]
     assert all(path.read_bytes() == path.name.encode() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_folder_that_cannot_be_made_says_why_and_not_that_it_is_missing(tmp_path):
+    class ReadOnly(LocalDisk):
+        def mkdir(self, path, mode=0o777):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    with pytest.raises(BadInput, match="read-only"), open_target(tmp_path / "new", "job", disk=ReadOnly()):
+        pass
