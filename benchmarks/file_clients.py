@@ -147,7 +147,9 @@ def library(client: str, action: str) -> Callable[[Task], list[str]]:
         }  # fmt: skip
         folder = task.source if action.startswith("upload") else task.out
         python = str(task.rivals / client / "bin" / "python")
-        return [python, str(HERE / "rival_files.py"), client, action, task.url, str(folder), json.dumps(place)]
+        listing = task.home / "place.json"
+        listing.write_text(json.dumps(place))
+        return [python, str(HERE / "rival_files.py"), client, action, task.url, str(folder), str(listing)]
 
     return command
 

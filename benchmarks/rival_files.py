@@ -2,8 +2,8 @@
 
     python rival_files.py CLIENT ACTION URL FOLDER PLACE
 
-CLIENT is xnatpy, pyxnat or yaxil. PLACE is JSON: project, sessions as [subject, label, accession], and for a resource
-its scan, label and files. ACTION is one of
+CLIENT is xnatpy, pyxnat or yaxil. PLACE is a JSON file: project, sessions as [subject, label, accession], and for a
+resource its scan, label and files. ACTION is one of
 
     sessions   each session to a folder of its own, one after another on one connection
     resource   a resource of many files in one go
@@ -20,7 +20,7 @@ from pathlib import Path
 
 client, action, url = sys.argv[1:4]
 folder = Path(sys.argv[4])
-place = json.loads(sys.argv[5])
+place = json.loads(Path(sys.argv[5]).read_text())
 LOGIN = "admin"
 
 

@@ -382,3 +382,11 @@ async def test_a_bad_line_brings_everything(server, tmp_path, singly):
 
     assert (summary.state, summary.exit_code) == ("done", 0), summary.failures[:3]
     assert on_disk(tmp_path / "out") == wanted_bytes(files)
+
+
+@pytest.mark.parametrize("remote", [":P/P_S001/P_E001/scans/77", ":P/P_S001/P_E001/scans/1/NOPE"])
+async def test_nothing_of_what_was_named_is_there(server, seeded, tmp_path, remote):
+    summary = await job_for(server, tmp_path, remote).run()
+
+    assert (summary.state, summary.exit_code) == ("failed", 7)
+    assert [f.error for f in summary.failures] == ["NotFound"]

@@ -14,7 +14,10 @@ from trouble_kit import failure, open_site
 
 from xferengine.emulator.seed import SeedPlace
 from xferengine.emulator.seed_names import AWKWARD_FILES
+from xferengine.emulator.server import Emulator
 from xferengine.jobs.plan import FilesPlan
+from xferengine.jobs.runner import run_job
+from xferengine.jobs.spec import DownloadSpec
 from xferengine.model.events import ItemChanged, ListingProgress, PlanReady, UnitDone, UnitStarted
 
 THREE = {"a.txt": "one", "deep/b.txt": "two", "deep/empty": b""}
@@ -77,8 +80,10 @@ async def test_what_is_there_already_is_not_sent_and_what_differs_is_replaced(tm
         expected = {"a.txt": b"one", "deep/b.txt": b"two", "deep/empty": b"", "theirs.txt": b"kept"}
         assert on_disk(emulator, "NOTES") == expected
         before = len(puts(emulator))
-        assert (await job.run()).exit_code == 0
+        again = await job.run()
         assert len(puts(emulator)) == before, "nothing is sent twice"
+        assert (again.state, again.exit_code) == ("done", 0)
+        assert (again.totals.files, again.totals.bytes, again.totals.skipped, again.totals.units) == (0, 0, 3, 0)
 
 
 async def test_a_file_is_not_digested_again_while_it_is_the_same(tmp_path: Path, monkeypatch) -> None:
@@ -100,7 +105,7 @@ async def test_a_file_that_was_changed_after_a_run_is_replaced_by_the_next(tmp_p
         write_tree(tmp_path / "in", {"a.txt": "eno"})
         (tmp_path / "in" / "deep" / "b.txt").unlink()
         summary = await job.run()
-        assert (summary.state, summary.totals.verified) == ("done", 2)
+        assert (summary.state, summary.totals.verified, summary.totals.skipped) == ("done", 1, 1)
         assert on_disk(emulator, "NOTES") == {"a.txt": b"eno", "deep/b.txt": b"two", "deep/empty": b""}
 
 
@@ -127,6 +132,7 @@ async def test_names_that_cannot_be_kept_are_refused_and_the_others_go(tmp_path:
         assert (summary.state, summary.exit_code) == ("incomplete", 3)
         assert sorted(line.ref.partition("/in/")[2] for line in summary.failures) == sorted([*bad, "\\xff\\xfe"])
         assert {line.error for line in summary.failures} == {"BadInput"}
+        assert (summary.totals.refused, summary.totals.failed, summary.totals.verified) == (6, 6, 1)
         assert on_disk(emulator, "NOTES") == {"good": b"g"}
 
 
@@ -185,8 +191,12 @@ async def test_a_file_where_another_path_or_the_resource_has_a_folder_is_refused
         (":P/P_S001/resources/NOTES", "P/"),
         (f"{SESSION}/resources/NOTES", "P_E001"),
         (f"{SESSION}/scans/2/NOTES", "P_E001/SCANS/2"),
-        (f"{SESSION}/assessors/QC1/NOTES", ""),
-        (f"{SESSION}/reconstructions/R1/NOTES", ""),
+        (f"{SESSION}/assessors/QC1/NOTES", "ASSESSORS/QC1/out"),
+        (f"{SESSION}/assessors/QC1/out/resources/NOTES", "ASSESSORS/QC1/out"),
+        (f"{SESSION}/assessors/QC1/in/NOTES", "ASSESSORS/QC1/in"),
+        (f"{SESSION}/reconstructions/R1/NOTES", "RECONSTRUCTIONS/R1/out"),
+        (f"{SESSION}/reconstructions/R1/in/NOTES", "RECONSTRUCTIONS/R1/in"),
+        (":P/P_S001/QC1/NOTES", "QC1/RESOURCES"),
     ],
 )
 async def test_every_level_that_holds_resources(tmp_path: Path, remote: str, folder: str) -> None:
@@ -199,7 +209,7 @@ async def test_every_level_that_holds_resources(tmp_path: Path, remote: str, fol
         summary = await job.run()
         assert (summary.state, summary.totals.verified) == ("done", 3), summary
         assert len(on_disk(emulator, "NOTES", where=folder)) == 3
-        assert (await job.run()).totals.verified == 3
+        assert (await job.run()).totals.skipped == 3
         assert len([r for r in emulator.world.resources.values() if r.label == "NOTES"]) == 1
 
 
@@ -214,6 +224,7 @@ async def test_every_level_that_holds_resources(tmp_path: Path, remote: str, fol
         (f"{SESSION}/scans/1/R", 2, "SettingsError"),  # the type of scan 91 is 1, too
         (f"{SESSION}/R;x", 2, "SettingsError"),
         (f"{SESSION}/4711", 2, "SettingsError"),
+        (f"{SESSION}/assessors/QC1/in", 2, "SettingsError"),
         (":P/P_S001", 2, "SettingsError"),
     ],
 )
@@ -246,14 +257,14 @@ async def test_a_site_without_digests_is_verified_by_size_and_says_so(tmp_path: 
         put_file(emulator, PLACE, "NOTES", "a.txt", b"ONE", digest=False)
         job = FilesJob(emulator, tmp_path / "state", [tmp_path / "in"])
         summary = await job.run()
-        assert (summary.state, summary.exit_code) == ("done-unverified", 0)
-        assert (summary.totals.files, summary.totals.verified) == (3, 0)
-        assert summary.unverified
+        assert (summary.state, summary.exit_code) == ("done", 0)
+        assert (summary.totals.files, summary.totals.verified, summary.totals.by_size) == (3, 3, 3)
         assert job.report.items[0].counts == {"sized": 3}
         assert on_disk(emulator, "NOTES")["a.txt"] == b"one", "an equal size proves nothing that we did not send"
         before = len(puts(emulator))
-        assert (await job.run()).state == "done-unverified"
+        again = await job.run()
         assert len(puts(emulator)) == before, "what this job stored is not sent again"
+        assert (again.state, again.totals.files, again.totals.skipped, again.totals.by_size) == ("done", 0, 3, 3)
 
 
 async def test_filters_by_file(tmp_path: Path) -> None:
@@ -309,3 +320,43 @@ async def test_a_large_file_goes_alone_and_as_it_is_where_a_url_can_carry_its_na
         assert on_disk(emulator, "NOTES") == {"a b+c/big.nii.gz": big, "hash#big.zip": big, "small": b"s"}
         plain = [served for served in puts(emulator) if "extract" not in served.query]
         assert [served.path.rpartition("/files/")[2] for served in plain] == ["a%20b%2Bc/big.nii.gz"]
+
+
+async def test_what_inputs_are_made_by_a_file_and_take_no_marks(tmp_path: Path) -> None:
+    """A folder made there would be registered among the outputs (FIL 1.3)."""
+    write_tree(tmp_path / "in", THREE)
+    async with open_site() as emulator:
+        seed(emulator)
+        put_file(emulator, SeedPlace("P", "P_S001", "P_E001", assessor="QC1"), "OTHER", "x", b"x")
+        remote = f"{SESSION}/assessors/QC1/in/NOTES"
+        refused = await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"], remote, tags="a").run()
+        assert (refused.exit_code, refused.failures[0].error) == (2, "SettingsError")
+        emulator.faults.add("early-error", "xferengine-", method="PUT", status=500, times=1)
+        summary = await FilesJob(emulator, tmp_path / "state", [tmp_path / "in"], remote).run()
+        assert (summary.state, summary.totals.verified) == ("done", 3), summary
+        assert summary.report
+        (made,) = [r for r in emulator.world.resources.values() if r.label == "NOTES"]
+        assert made.owner.endswith("/in")
+
+
+async def test_a_folder_of_outputs_goes_back_to_where_it_was_downloaded_from(tmp_path: Path) -> None:
+    async with open_site() as emulator:
+        seed(emulator)
+        for direction in ("in", "out"):
+            place = SeedPlace("P", "P_S001", "P_E001", assessor="QC1", direction=direction)
+            put_file(emulator, place, "RES", f"{direction}.txt", b"x")
+        remote = f"{SESSION}/assessors/{_assessor(emulator)}/out"
+        spec = DownloadSpec(remotes=(remote,), target=str(tmp_path / "got"), server_url=emulator.url)
+        job = FilesJob(emulator, tmp_path / "state", [])
+        got = (await run_job(spec, job.settings)).summary
+        assert (got.state, got.totals.files) == ("done", 1), "only that direction"
+        (folder,) = [path.parent for path in (tmp_path / "got").rglob("out.txt")]
+        write_tree(folder, {"more.txt": "y"})
+        summary = await FilesJob(emulator, tmp_path / "state", [folder], f"{remote}/resources/RES").run()
+        assert (summary.state, summary.totals.verified, summary.totals.skipped) == ("done", 1, 1)
+        assert on_disk(emulator, "RES", where="QC1/out") == {"out.txt": b"x", "more.txt": b"y"}
+
+
+def _assessor(emulator: Emulator) -> str:
+    (found,) = [experiment.id for experiment in emulator.world.experiments.values() if experiment.label == "QC1"]
+    return found

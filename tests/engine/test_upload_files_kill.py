@@ -64,6 +64,8 @@ async def test_a_program_killed_at_any_moment_goes_on_where_it_was(tmp_path: Pat
         assert summary["totals"]["verified"] == len(FILES)
         assert on_disk(emulator, "NOTES") == FILES
         assert len(catalogued(emulator, "NOTES")) == len(FILES)
+        payload = sum(map(len, FILES.values()))
+        assert summary["totals"]["bytes_resent"] <= max(emulator.bytes_in - payload, 0), "as the server saw it"
         in_flight = 0 if done else len(FILES) * 3300
         most = (len(FILES) - done) * 3300 + in_flight + 100_000
         assert emulator.bytes_in - before < most, "at most what was in flight goes twice"

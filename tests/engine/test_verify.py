@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from download_kit import download_spec
@@ -12,6 +14,7 @@ from verify_kit import compare, fill, named, settings_for
 from xferengine.emulator.seed import SeedPlace, SeedShape, put_file, seed_project
 from xferengine.jobs import verify_verb
 from xferengine.jobs.runner import run_job
+from xferengine.model.events import Notice
 from xferengine.store.names import FolderTraits
 
 SCAN = SeedPlace("P", "P_S001", "P_E001", scan="1", kind="T1")
@@ -96,6 +99,8 @@ async def test_what_has_no_digest_is_compared_by_size_and_counted_apart(tmp_path
         assert job.report.counts == {"equal (digest)": 1, "equal (size only)": 2}
         (session,) = [e.id for e in emulator.world.experiments.values()]
         assert summary.unverified == (session,)
+        totals = summary.totals
+        assert (totals.files, totals.verified, totals.by_size, totals.skipped) == (3, 3, 2, 0)
         (folder / DICOM / "00001.dcm").write_bytes(bytes(999))
         assert (await job.run()).exit_code == 4
 
@@ -241,6 +246,27 @@ async def test_a_part_of_a_project_is_compared_with_its_part_of_the_folder(tmp_p
         assert await left(":P/P_S001/P_E001") == {"P_E001/stray", "P_E001/scans/1-T1/stray"}
         assert await left(":P/resources/NOTES") == set()
         assert await left(":P/P_S001/P_E001/scans/1/DICOM/files/00001.dcm") == set()
+
+
+async def test_what_was_not_looked_at_is_counted(tmp_path: Path) -> None:
+    async with open_site() as emulator:
+        folder = fill(tmp_path / "out", seed_project(emulator, "P", SeedShape(sessions=3)))
+        (folder / "stray").write_bytes(b"")
+        (folder / ".xferengine").mkdir()
+
+        async def left(remote: str, **spec: Any) -> list[str]:
+            job = compare(emulator, tmp_path / "state", remote, folder, **spec)
+            await job.run()
+            return [event.text for event in job.events if isinstance(event, Notice)]
+
+        assert await left(":P") == []
+        end = "not asked for, and not looked at"
+        assert await left(":P/P_S002") == [f"The folder holds 2 folders and 1 file that were {end}."]
+        (folder / "stray").unlink()
+        assert await left(":P/P_S002/P_E002") == [f"The folder holds 2 folders that were {end}."]
+        shutil.rmtree(folder / "P_E001")
+        assert await left(":P/P_S002") == [f"The folder holds 1 folder that was {end}."]
+        assert await left(":P", include=("experiment=P_E002",)) == [f"The folder holds 1 folder that was {end}."]
 
 
 async def test_every_project_is_compared_below_its_own_folder(tmp_path: Path) -> None:

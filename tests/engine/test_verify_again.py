@@ -16,7 +16,8 @@ from xferengine.errors import LockedByOther, SettingsError
 from xferengine.jobs import admin, verify_hash
 from xferengine.jobs.plan import RunOptions
 from xferengine.jobs.runner import run_job
-from xferengine.model.events import ItemChanged, ListingProgress, PlanReady, UnitDone, UnitStarted
+from xferengine.model.events import ItemChanged, ListingProgress, Notice, PlanReady, UnitDone, UnitStarted
+from xferengine.model.remote import parse_remote
 from xferengine.store import treewalk
 from xferengine.store.filedigest import DigestedFile
 
@@ -24,27 +25,20 @@ SCAN = SeedPlace("P", "P_S001", "P_E001", scan="1", kind="T1")
 DICOM = "P_E001/scans/1-T1/resources/DICOM/files"
 
 
-async def test_files_are_hashed_again_only_when_they_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-
-    class Counted(DigestedFile):
-        def __init__(self, path: str, seen: tuple[int, int, int]) -> None:
-            opened.append(path)
-            super().__init__(path, seen)
-
-    monkeypatch.setattr(verify_hash, "DigestedFile", Counted)
+async def test_every_run_reads_all_local_files(tmp_path: Path) -> None:
+    """Damage of a disk changes neither size, time nor inode: only reading shows it."""
     async with open_site() as emulator:
         folder = fill(tmp_path / "out", seed_project(emulator, "P", SeedShape(scans=1)))
         job = compare(emulator, tmp_path / "state", ":P", folder)
         assert (await job.run()).exit_code == 0
-        assert len(opened) == 3
-        assert (await job.run()).exit_code == 0
-        assert len(opened) == 3
-        (folder / DICOM / "00001.dcm").write_bytes(bytes(1000))
-        put_file(emulator, SCAN, "DICOM", "00002.dcm", b"y" * 1000)  # changed on the server
+        path = folder / DICOM / "00001.dcm"
+        before = path.stat()
+        with path.open("r+b") as file:
+            file.write(b"?")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (await job.run()).exit_code == 4
-        assert len(opened) == 4
-        assert {ref.rpartition("/")[2] for ref in named(job)} == {"00001.dcm", "00002.dcm"}
+        assert named(job) == {f"{DICOM}/00001.dcm": "Differs"}
+        put_file(emulator, SCAN, "DICOM", "00002.dcm", b"y" * 1000)  # changed on the server
         (folder / DICOM / "00003.dcm").unlink()
         put_file(emulator, SeedPlace("P", "P_S001", "NEW", scan="1"), "DICOM", "1", b"")
         await job.run()
@@ -70,6 +64,11 @@ async def test_it_can_be_interrupted_and_goes_on(tmp_path: Path, monkeypatch: py
         read = sum(event.files for event in job.events if isinstance(event, UnitDone))
         assert read == 80 - before, "what was read before is not read again"
         assert units.job == summary.job
+        (notice,) = [event.text for event in job.events if isinstance(event, Notice)]
+        assert f"{before} files" in notice
+        await job.run()
+        assert sum(event.files for event in job.events if isinstance(event, UnitDone)) == 80, "a comparison of its own"
+        assert not [event for event in job.events if isinstance(event, Notice)]
 
 
 async def test_a_second_signal_stops_in_the_middle_of_a_big_file(
@@ -120,8 +119,8 @@ async def test_events_tell_a_program_how_far_it_is(tmp_path: Path) -> None:
         kinds = [type(event) for event in job.events]
         assert kinds.index(ListingProgress) < kinds.index(PlanReady) < kinds.index(UnitDone) < kinds.index(ItemChanged)
         (plan,) = [event for event in job.events if isinstance(event, PlanReady)]
-        assert (plan.experiments, plan.files, plan.bytes) == (3, 6, 6000)
-        assert [event.state for event in job.events if isinstance(event, ItemChanged)] == ["done"] * 3
+        assert (plan.experiments, plan.files, plan.bytes) == (1, 6, 6000), "an empty subject is none"
+        assert [event.state for event in job.events if isinstance(event, ItemChanged)] == ["done"]
 
 
 async def test_a_file_that_changes_while_it_is_read_is_not_comparable(
@@ -195,17 +194,61 @@ async def test_an_item_that_cannot_be_listed_is_named_and_its_files_are_no_surpr
         assert summary.totals.refused == 1
 
 
-async def test_what_does_not_exist_ends_the_job(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "remote",
+    [
+        ":NONE",
+        ":P/NOBODY",
+        ":P/P_S001/NOTHING",
+        ":P/P_S001/P_E001/scans/77",
+        ":P/P_S001/P_E001/scans/1/NOPE",
+        ":P/P_S001/P_E001/resources/NOPE",
+        ":P/P_S001/P_E001/scans/1/DICOM/files/none.dcm",
+        ":P/P_S001/resources/NOPE",
+        ":P/resources/NOPE",
+    ],
+)
+async def test_what_does_not_exist_ends_the_job(tmp_path: Path, remote: str) -> None:
+    async with open_site() as emulator:
+        folder = fill(tmp_path / "out", seed_project(emulator, "P", SeedShape()))
+        job = compare(emulator, tmp_path / "state", remote, folder)
+        summary = await job.run()
+        assert (summary.state, summary.exit_code) == ("failed", 7)
+        assert named(job) == {f":{parse_remote(remote).text}": "NotFound"}
+        assert (summary.totals.files, summary.totals.failed) == (0, 0)
+        text = Path(summary.report).read_text()
+        assert "could be compared" in text
+        assert "Equal" not in text
+
+
+async def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     async with open_site() as emulator:
         seed_project(emulator, "P", SeedShape())
-        (tmp_path / "out").mkdir()
-        for remote in (":NONE", ":P/NOBODY", ":P/P_S001/NOTHING"):
-            job = compare(emulator, tmp_path / "state", remote, tmp_path / "out")
-            summary = await job.run()
-            assert (summary.state, summary.exit_code) == ("failed", 7), remote
-            assert list(named(job).values()) == ["NotFound"]
         job = compare(emulator, tmp_path / "state", ":P", tmp_path / "nowhere")
         assert (await job.run()).exit_code == 2
+
+
+async def test_nothing_on_either_side_is_equal_and_said(tmp_path: Path) -> None:
+    async with open_site() as emulator:
+        (tmp_path / "out").mkdir()
+        job = compare(emulator, tmp_path / "state", ":P", tmp_path / "out")
+        summary = await job.run()
+        assert (summary.state, summary.exit_code, summary.totals.files) == ("done", 0, 0)
+        assert "neither side has any" in Path(summary.report).read_text()
+
+
+async def test_a_project_that_cannot_be_listed_is_not_compared(tmp_path: Path) -> None:
+    async with open_site(projects=("P", "Q")) as emulator:
+        folder = fill(tmp_path / "out", seed_project(emulator, "P", SeedShape()), project="P")
+        fill(folder, seed_project(emulator, "Q", SeedShape()), project="Q")
+        emulator.faults.add("early-error", "/data/projects/Q/subjects", status=400)
+        job = compare(emulator, tmp_path / "state", ":*", folder)
+        summary = await job.run()
+        assert (summary.state, summary.exit_code) == ("incomplete", 3)
+        assert list(named(job)) == ["Q"]
+        assert job.report.counts == {"equal (digest)": 6}
+        emulator.faults.clear()
+        assert (await job.run()).exit_code == 0
 
 
 async def test_an_empty_folder_lacks_everything(tmp_path: Path) -> None:
@@ -252,16 +295,23 @@ async def test_a_job_can_be_looked_at_and_taken_up_by_its_id(tmp_path: Path) -> 
         job = compare(emulator, tmp_path / "state", ":P", folder)
         summary = await job.run()
         view = admin.show_job(tmp_path / "state", summary.job)
-        assert (view.job.verb, view.job.state, view.states) == ("verify", "done", {"done": 3})
+        assert (view.job.verb, view.job.state, view.states) == ("verify", "done", {"done": 1})
         assert view.spec.ends == (f":P on {emulator.url}", str(folder))
+        assert [(row.experiments, row.done, row.failed) for row in admin.list_jobs(tmp_path / "state")] == [(1, 1, 0)]
+        (folder / "P_E001/stray").write_bytes(b"")
         (folder / "stray").write_bytes(b"")
         options = RunOptions(resume_job=summary.job, retry=True)
         report = await run_job(admin.spec_of(tmp_path / "state", summary.job), job.settings, options=options)
-        assert report.counts == {"equal (digest)": 6, "only in B": 1}
+        assert report.counts == {"equal (digest)": 6, "only in B": 2}
         assert [line.item for line in report.items] == [
-            "P",
-            "P/P_S001",
             "P/P_S001/P_E001",
             "(belongs to nothing on the server)",
         ]
         assert admin.list_jobs(tmp_path / "state")[0].state == "incomplete"
+        assert [(row.experiments, row.done) for row in admin.list_jobs(tmp_path / "state")] == [(1, 0)]
+        emulator.faults.add("early-error", "/data/projects/P/experiments", status=403)
+        summary = await job.run()
+        assert (summary.exit_code, summary.totals.experiments) == (7, 0)
+        assert [(row.experiments, row.done) for row in admin.list_jobs(tmp_path / "state")] == [(0, 0)], (
+            "it did nothing"
+        )

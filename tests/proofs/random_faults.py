@@ -162,16 +162,20 @@ class Site:
 
 @asynccontextmanager
 async def open_sites(place: Path) -> AsyncIterator[list[Site]]:
-    """Two servers: one whose catalogs have digests, one without."""
-    async with open_site(place / "with", digests=True) as one, open_site(place / "without", digests=False) as other:
-        yield [one, other]
+    """Three servers: one whose catalogs have digests, one without, and one with awkward names at every level."""
+    async with (
+        open_site(place / "with", digests=True) as one,
+        open_site(place / "without", digests=False) as other,
+        open_site(place / "awkward", digests=True, awkward=True) as awkward,
+    ):
+        yield [one, one, one, other, other, other, awkward]
 
 
 @asynccontextmanager
-async def open_site(data: Path, *, digests: bool) -> AsyncIterator[Site]:
+async def open_site(data: Path, *, digests: bool, awkward: bool = False) -> AsyncIterator[Site]:
     """A server with two experiments of small files and two of three megabytes."""
     async with open_emulator(EmulatorConfig(data_dir=data, projects=("P",))) as emulator:
-        shape = SeedShape(sessions=2, scans=2, files=5, file_bytes=30_000, digests=digests)
+        shape = SeedShape(sessions=2, scans=2, files=5, file_bytes=30_000, digests=digests, awkward=awkward)
         files = seed_project(emulator, "P", shape)
         rng = random.Random(1)
         for number in range(2):
@@ -347,9 +351,11 @@ class Round:
         named = {failure.ref for failure in self.summary.failures}
         if "" in named:
             return
-        holders = {file.experiment: {file.accession, file.project} for file in self.site.files}
-        for name, versions in self.versions.items():
-            is_named = name in named or named & holders[name.partition("/")[0]]
+        for file in self.site.files:
+            name = local_path(file)
+            versions = self.versions[name]
+            is_named = name in named or named & {file.accession or file.project, file.project}
+            is_named = is_named or (file.level == "subject" and any(ref.startswith("XNAT_S") for ref in named))
             if there.get(name) not in versions and not is_named:
                 self.wrong.append(f"exit {self.codes[-1]} and {name} is named nowhere: {sorted(named)[:3]}")
 

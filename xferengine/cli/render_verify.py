@@ -25,12 +25,16 @@ def compared_lines(report: JobReport, width: int, *, again: str = "") -> list[st
     """
     summary = cast("Summary", report.summary)
     lines = ["", *summary_lines(summary)]
+    if report.ends:
+        lines += ["", *(f"  {side} is {for_terminal(end)}" for side, end in zip("AB", report.ends, strict=True))]
     for kind, words in DIFFERENCES.items():
         named = [failure for failure in summary.failures if failure.error == kind]
         lines += _named(words, named, max(report.counts.get(words, 0), len(named)))
     if rest := troubles(summary):
         lines += ["", headings(summary.verb)[0]]
-        lines += failure_lines(rest, limit=NAMES_SHOWN, width=width, verb=summary.verb)
+        lines += failure_lines(rest[:NAMES_SHOWN], limit=NAMES_SHOWN, width=width, verb=summary.verb)
+        # the summary names some of them only
+        lines += _rest(max(summary.totals.refused, len(rest)) - min(len(rest), NAMES_SHOWN))
     return [*lines, *last_lines(summary, width=width, again=again)]
 
 
@@ -42,5 +46,8 @@ def _named(words: str, named: Sequence[Failure], count: int) -> list[str]:
     for failure in named[:NAMES_SHOWN]:
         why = f"  ({for_terminal(failure.detail)})" if failure.detail else ""
         lines.append(f"  {for_terminal(failure.ref)}{why}")
-    more = count - min(len(named), NAMES_SHOWN)
-    return [*lines, f"  … and {more:,} more (all of them are in the report)"] if more > 0 else lines
+    return [*lines, *_rest(count - min(len(named), NAMES_SHOWN))]
+
+
+def _rest(more: int) -> list[str]:
+    return [f"  … and {more:,} more (all of them are in the report)"] if more > 0 else []

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from xferengine.jobs.serverstate import pool_of, recall, remember, sizer_of
+from xferengine.jobs.serverstate import pool_of, recall, remember, resource_sizer_of, sizer_of
 from xferengine.jobs.verb import Life
 from xferengine.kit.budget import ByteBudget
 from xferengine.kit.clock import Clock
@@ -42,6 +42,8 @@ class Core:
     retry: RetryPolicy
     breaker: Breaker
     sizer: Sizer
+    resource_sizer: Sizer
+    """Of bundles that go into resources."""
     cap: ByteCap
     limiter: RateLimiter | None
     budget: ByteBudget
@@ -84,6 +86,7 @@ async def open_core(life: Life, settings: Settings | None = None) -> AsyncIterat
             retry=retry,
             breaker=breaker,
             sizer=sizer_of(settings, memory),
+            resource_sizer=resource_sizer_of(settings, memory),
             cap=ByteCap(settings.pool.max_bytes, life.stop),
             limiter=None if table.is_unlimited else RateLimiter(table, clock),
             budget=ByteBudget(settings.pool.budget_bytes),
@@ -98,7 +101,14 @@ async def open_core(life: Life, settings: Settings | None = None) -> AsyncIterat
         try:
             yield core
         finally:
-            remember(settings, memory, core.sizer, core.routes, lanes)
+            remember(
+                settings,
+                memory,
+                sizer=core.sizer,
+                resources=core.resource_sizer,
+                routes=core.routes,
+                lanes=lanes,
+            )
 
 
 def _backlog(lane: Lane) -> int:

@@ -143,6 +143,8 @@ class DownloadVerb:
         is_whole = self._is_planned and self._is_read_back and not incoming.has_planned(con)
         if reason is not None and not is_whole:
             codes.append(outcome.stop_code(reason))
+        if error is None and incoming.found_nothing(con):
+            codes.append(outcome.LOGIN)
         if totals.failed or (totals.stale and not self._spec.stale_ok):
             codes.append(outcome.PARTIAL)
         if unproven and self._spec.verify != "none":

@@ -100,7 +100,7 @@ class ExtrasSender:
         if missing:
             raise BadInput(f"{len(missing)} files are not in the resource after {TRIES} tries")
         async with engine.lanes.commit.slot():
-            await engine.client.resources.refresh_stats(ref)
+            await engine.client.files.refresh(ref, "populateStats")
 
     async def _missing(self, files: list[ExtraFile], ref: ResourceRef) -> list[ExtraFile]:
         """Return files that the server does not list with our size and digest; mark the others as stored."""

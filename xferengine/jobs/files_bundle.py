@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import closing
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from xferengine.errors import LocalError, RemoteError, XferError
 from xferengine.jobs.core import Core
 from xferengine.kit.budget import ByteBudget
+from xferengine.kit.clock import Clock
 from xferengine.kit.threads import BlockingPool
 from xferengine.manifest.outgoing import OutFile
 from xferengine.model.dicom import SourceRef
@@ -24,6 +25,8 @@ from xferengine.xnat.resources import is_plain_path
 PLAIN_FROM_BYTES = 64 << 20
 """A file of this size goes alone, and as it is where a URL can carry its name: a bundle reads it twice for its CRC."""
 _STEP_BYTES = 1 << 20
+NOTE_S = 0.5
+"""How often the bytes of a request that is under way are noted."""
 
 
 class DigestingReader:
@@ -105,6 +108,45 @@ def _next(iterator: Iterator[bytes]) -> bytes:
     return next(iterator, b"")
 
 
+class NotedBody:
+    """A body that notes from time to time how much of it the network took, for the case that we are killed.
+
+    Args:
+        body: is sent.
+        note: keeps a number of bytes where a kill does not reach it.
+        clock: says when.
+    """
+
+    def __init__(self, body: MeteredBody, note: Callable[[int], Awaitable[None]], clock: Clock) -> None:
+        self._body = body
+        self._note = note
+        self._clock = clock
+
+    @property
+    def content_length(self) -> int | None:
+        """As the body's."""
+        return self._body.content_length
+
+    @property
+    def content_type(self) -> str:
+        """As the body's."""
+        return self._body.content_type
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """As the body's; what ``note`` raises ends it."""
+        noted = self._clock.monotonic()
+        stream = self._body.chunks()
+        try:
+            async for chunk in stream:
+                yield chunk
+                if self._clock.monotonic() - noted >= NOTE_S:
+                    await self._note(self._body.sent_bytes)
+                    noted = self._clock.monotonic()
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+
 class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """How one request ended."""
 
@@ -115,6 +157,8 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """By local path, of what was read to its end."""
     bytes_sent: int
     seconds: float
+    is_whole: bool
+    """The network took the whole body."""
 
 
 class ResourceSender:
@@ -132,15 +176,22 @@ class ResourceSender:
         self._numbers = itertools.count(1)
 
     async def send(
-        self, ref: ResourceRef, files: Sequence[OutFile], *, overwrite: bool, on_bytes: Callable[[int], None]
+        self,
+        ref: ResourceRef,
+        files: Sequence[OutFile],
+        *,
+        overwrite: bool,
+        on_bytes: Callable[[int], None],
+        note: Callable[[int], Awaitable[None]] | None = None,
     ) -> Sent:
         """Send files in one request; what the server or a file did wrong is in the answer, not raised.
 
         Args:
-            ref: of a resource that exists.
+            ref: of a resource that exists, or one that its first file makes.
             files: in the order they are sent; one alone of ``PLAIN_FROM_BYTES`` may go without a bundle.
             overwrite: replace what is on the server's disk under these names.
             on_bytes: gets the bytes that left, negative when the body begins again.
+            note: keeps from time to time how many have left.
 
         Raises:
             XferError: anything fatal.
@@ -154,14 +205,11 @@ class ResourceSender:
         async with core.lanes.bulk.slot(cost_bytes=sum(file.source.size for file in files)) as slot:
             began = core.clock.monotonic()
             with self._body(files, reader) as inner:
-                body = MeteredBody(inner, on_bytes=on_bytes, limiter=core.limiter)
+                metered = MeteredBody(inner, on_bytes=on_bytes, limiter=core.limiter)
+                body = metered if note is None else NotedBody(metered, note, core.clock)
                 try:
-                    if isinstance(inner, StoredBundle):
-                        name = f"xferengine-{next(self._numbers)}.zip"
-                        taken = await core.client.resources.send_bundle(ref, name, body, overwrite=overwrite)
-                    else:
-                        path = files[0].path
-                        taken = await core.client.resources.send_file(ref, path, body, overwrite=overwrite)
+                    path = "" if isinstance(inner, StoredBundle) else files[0].path
+                    taken = await self._put(ref, path, body, overwrite=overwrite)
                 except (LocalError, RemoteError) as found:
                     error = found
                     slot.failed(found)
@@ -169,9 +217,18 @@ class ResourceSender:
                 error=error,
                 taken=frozenset(taken),
                 md5s=reader.md5s,
-                bytes_sent=body.sent_bytes,
+                bytes_sent=metered.sent_bytes,
                 seconds=core.clock.monotonic() - began,
+                is_whole=metered.sent_bytes == metered.content_length,
             )
+
+    async def _put(self, ref: ResourceRef, path: str, body: MeteredBody | NotedBody, *, overwrite: bool) -> list[str]:
+        """Send a file under its path, or without one a bundle."""
+        resources = self._core.client.resources
+        if path:
+            return await resources.send_file(ref, path, body, overwrite=overwrite)
+        name = f"xferengine-{next(self._numbers)}.zip"
+        return await resources.send_bundle(ref, name, body, overwrite=overwrite)
 
     def _body(self, files: Sequence[OutFile], reader: DigestingReader) -> StoredBundle | _Plain:
         core, first = self._core, files[0]

@@ -31,9 +31,13 @@ class Look:
         core: the server.
         reader: of the local files.
         target_id: row of the resource.
+
+    Attributes:
+        listed_bytes: of all files of the resource, ours or not, when it was last looked at.
     """
 
     def __init__(self, core: Core, reader: SourceReader, target_id: int) -> None:
+        self.listed_bytes = 0
         self._core = core
         self._reader = reader
         self._target = target_id
@@ -66,9 +70,11 @@ class Look:
         await manifest.write(lambda con: outgoing.begin_listing(con, target))
 
         held: list[RemoteFile] = []
+        self.listed_bytes = 0
 
         async def take(files: list[RemoteFile], least: int = 2 * PAGE) -> None:
             held.extend(files)
+            self.listed_bytes += sum(max(file.size, 0) for file in files)
             if len(held) >= least:
                 page = held.copy()
                 held.clear()

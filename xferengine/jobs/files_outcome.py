@@ -75,7 +75,6 @@ def outcome_of(con: sqlite3.Connection, reason: StopReason | None, error: XferEr
         code=code,
         totals=_totals(con, tally),
         failures=tuple(_failures(con, ROWS_SHOWN)),
-        unverified=(overview.get_meta(con, SHOWN),) if tally.count("sized") else (),
         done=int(code == outcome.OK and bool(tally.count(*_GOOD))),
     )
 
@@ -91,7 +90,7 @@ def _state(tally: Tally, code: int) -> str:
         return "interrupted"
     if code != outcome.OK:
         return "incomplete" if tally.count(*_GOOD, "sent") else "failed"
-    return "done-unverified" if tally.count("sized") else "done"
+    return "done"
 
 
 def _totals(con: sqlite3.Connection, tally: Tally) -> Totals:
@@ -101,9 +100,11 @@ def _totals(con: sqlite3.Connection, tally: Tally) -> Totals:
         units=con.execute("SELECT count(*) FROM unit WHERE state='done'").fetchone()[0],
         files=tally.count(*arrived),
         bytes=tally.size(*arrived),
-        verified=tally.count("verified"),
+        verified=tally.count("verified", "sized"),
         skipped=tally.count("present"),
         failed=tally.count("failed", "refused"),
+        refused=tally.count("refused"),
+        by_size=outgoing.by_size(con),
         bytes_resent=resent_bytes(con),
     )
 

@@ -12,32 +12,25 @@ import sqlite3
 import anyio
 import msgspec
 
-from xferengine.errors import AccessDenied, Disposition, RemoteError, XferError
+from xferengine.errors import XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.files_bundle import PLAIN_FROM_BYTES, ResourceSender, Sent
 from xferengine.jobs.files_look import Look
-from xferengine.jobs.files_target import Target, ensure_resource
+from xferengine.jobs.files_patience import persist
+from xferengine.jobs.files_settle import STATS_DUE, Settlement
+from xferengine.jobs.files_target import Target, ensure_resource, find_resource
 from xferengine.jobs.files_trouble import FilesTrouble
 from xferengine.manifest import outgoing, outgoing_units, overview, transfers
 from xferengine.manifest.outgoing_units import OutUnit, UnitEnd
 from xferengine.model.events import BytesMoved, ItemChanged, Notice, UnitDone, UnitStarted
-from xferengine.model.items import ItemRef, ResourceRef
-from xferengine.schedule.sizer import Sizer, SizerState
+from xferengine.model.items import ItemRef
 from xferengine.store.reader import SourceReader
+from xferengine.xnat.faults import ConcurrentWrite
 from xferengine.xnat.resources import ResourceMarks
 
 ROUNDS = 3
-_FILES_FACTOR = 16
-"""A bundle of a resource may have so many times the files of an import: each bundle costs the server a whole catalog
-(FIL 4.3), each instance of an import its own work."""
-_SMALLEST_BYTES = 1 << 20
-"""Bundles of tiny files are not made smaller than this: it is nothing to a network."""
-_POLLS = 8
-"""How many times ``settle_s`` a server is given to show what became of a request whose answer is lost."""
 SHIELD_S = 10.0
 """How long a record of interrupted work may hold up a cancellation."""
-STATS_DUE = "stats_due"
-"""Key of the fact that the server's counters are behind the catalog."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,16 +60,15 @@ class ResourceRun:
         self, core: Core, reader: SourceReader, target: Target, *, place: Place, marks: ResourceMarks | None = None
     ) -> None:
         self._core = core
-        self._target = target
+        self._ref = target.ref
         self._place = place
         self._marks = marks
         self._sender = ResourceSender(core, reader)
         self._look = Look(core, reader, place.target_id)
-        pool = core.settings.pool
-        pool = msgspec.structs.replace(pool, bundle_files_max=pool.bundle_files_max * _FILES_FACTOR)
-        self._sizer = Sizer(pool, SizerState(bound_bytes=core.sizer.bound_bytes))
+        self._sizer = core.resource_sizer
         self._name = item_name(target.ref.item)
         self._trouble = FilesTrouble(core, self._sizer, self._name)
+        self._settlement = Settlement(core, self._look, self._trouble)
         self._files = self._bytes = 0
         self._is_proven = False
         """Something we sent was really stored: this account may write."""
@@ -99,43 +91,56 @@ class ResourceRun:
 
     async def _run(self) -> None:
         core = self._core
-        async with core.keys.hold(f"resource:{'/'.join(self._target.ref.segments)}"):
+        async with core.keys.hold(f"resource:{'/'.join(self._ref.segments)}"):
             if await self._has_work():
-                ref, made = await ensure_resource(core, self._target.ref, self._marks)
-                self._is_proven = made
-                await core.manifest.write(lambda con: outgoing.set_number(con, self._place.target_id, ref.id))
-                await self._rounds(ref)
-            else:
-                ref = self._target.ref
+                self._ref, self._is_proven = await ensure_resource(core, self._ref, self._marks)
+                await self._note_number()
+                await self._rounds()
             if core.stop.is_feeding:
-                await self._refresh(ref)
+                await self._settlement.recount(self._ref)
                 await self._end()
 
-    async def _rounds(self, ref: ResourceRef) -> None:
+    async def _rounds(self) -> None:
         for _ in range(ROUNDS):
-            await self._send_all(ref)
+            await self._send_all()
             if not self._core.stop.is_feeding:
                 return
-            await self._look.look(ref)
+            await self._look.look(self._ref)
             if not await self._has_work():
                 return
         await self._core.manifest.write(lambda con: outgoing.give_up(con, self._place.target_id))
+
+    async def _note_number(self) -> None:
+        number = self._ref.id
+        await self._core.manifest.write(lambda con: outgoing.set_number(con, self._place.target_id, number))
+
+    async def _find(self) -> None:
+        """Learn the id of a resource that its first file makes."""
+        if not self._ref.id:
+            ref = self._ref
+            self._ref = await persist(self._core, lambda: find_resource(self._core, ref.item, ref.label))
+            await self._note_number()
 
     async def _has_work(self) -> bool:
         tally = await self._core.manifest.read(outgoing.tally)
         return tally.count(*outgoing.OPEN) > 0
 
-    async def _send_all(self, ref: ResourceRef) -> None:
+    async def _send_all(self) -> None:
         """Send units until none can be formed."""
         core = self._core
         while core.stop.is_feeding and (unit := await self._form()) is not None:
-            sent = await self._attempt(ref, unit)
+            sent = await self._attempt(unit)
+            await self._find()
             if sent.error is None:
-                await self._done(ref, unit, sent)
+                await self._done(unit, sent)
                 continue
             must_look = await self._trouble.settle(unit, sent)
+            if why := self._trouble.hopeless:
+                await core.manifest.write(lambda con, why=why: outgoing.give_up(con, self._place.target_id, why))
             if must_look:
-                await self._poll(ref, unit)
+                if sent.is_whole and isinstance(sent.error, ConcurrentWrite):
+                    await self._settlement.adopt(self._ref, unit)
+                await self._settlement.poll(self._ref, unit)
 
     async def _form(self) -> OutUnit | None:
         core = self._core
@@ -145,7 +150,7 @@ class ResourceRun:
         # Of all, not of what is left: one writer has no tail to share, and small last bundles would only cost time.
         limits = self._sizer.bundle_limits(max(self._bytes, 1), max(self._files, 1), parallel=1)
         most = self._trouble.files_max(limits.files)
-        size = max(limits.bytes, min(_SMALLEST_BYTES, self._sizer.bound_bytes))
+        size = min(limits.bytes, core.sizer.bound_bytes)  # a proxy that refused an import refuses this
 
         def form(con: sqlite3.Connection) -> OutUnit | None:
             overview.set_meta(con, STATS_DUE, "1")
@@ -155,30 +160,39 @@ class ResourceRun:
 
         return await core.manifest.write(form)
 
-    async def _attempt(self, ref: ResourceRef, unit: OutUnit) -> Sent:
+    async def _attempt(self, unit: OutUnit) -> Sent:
         core = self._core
         predicted = self._sizer.predict(unit.bytes, len(unit.files))
         core.emit(
             UnitStarted(unit=unit.id, study=self._name, files=len(unit.files), bytes=unit.bytes, attempt=1,
                         predicted_s=round(predicted, 3))
         )  # fmt: skip
-        moved = 0
+        moved = rewound = 0
 
         def on_bytes(count: int) -> None:
-            nonlocal moved
+            nonlocal moved, rewound
             moved += count
+            rewound += max(-count, 0)
             core.cap.count(count)
             core.emit(BytesMoved(unit=unit.id, bytes=count))
 
+        async def note(count: int) -> None:
+            await core.manifest.write(lambda con: outgoing_units.note_sent(con, unit, rewound + count))
+
         try:
-            return await self._sender.send(ref, unit.files, overwrite=unit.overwrite, on_bytes=on_bytes)
+            sent = await self._sender.send(
+                self._ref, unit.files, overwrite=unit.overwrite, on_bytes=on_bytes, note=note
+            )
+            if rewound:
+                await core.manifest.write(lambda con: outgoing.count_again(con, rewound))
+            return sent
         except BaseException:
-            end = UnitEnd(outcome="interrupted", bytes_sent=moved, state="replace")
+            end = UnitEnd(outcome="interrupted", bytes_sent=rewound + moved, state="replace")
             with anyio.move_on_after(SHIELD_S, shield=True):
                 await core.manifest.write(lambda con: outgoing_units.end_unit(con, unit, end))
             raise
 
-    async def _done(self, ref: ResourceRef, unit: OutUnit, sent: Sent) -> None:
+    async def _done(self, unit: OutUnit, sent: Sent) -> None:
         core = self._core
         md5s = tuple((file.id, md5) for file in unit.files if (md5 := sent.md5s.get(file.source.shown)))
         taken = tuple(file.id for file in unit.files if file.path in sent.taken)
@@ -192,47 +206,8 @@ class ResourceRun:
                      seconds=round(sent.seconds, 3))
         )  # fmt: skip
         if not self._is_proven and not sent.taken:
-            await self._prove(ref, unit)
+            await self._settlement.prove(self._ref, unit)
         self._is_proven = True
-
-    async def _prove(self, ref: ResourceRef, unit: OutUnit) -> None:
-        """After the first unit: without the right to edit, everything is a 200 and nothing is stored (FIL 1.4)."""
-        await self._look.look(ref)
-        states = await self._core.manifest.read(lambda con: outgoing_units.listed(con, unit))
-        if not states:
-            raise AccessDenied("the server answers 200 and stores nothing: this account may not write there")
-
-    async def _poll(self, ref: ResourceRef, unit: OutUnit) -> None:
-        """Look until the files of a unit are there, or long enough: the server may still be working on it."""
-        core, retry = self._core, self._core.settings.retry
-        pause = retry.poll_s
-        until = core.clock.monotonic() + (0.0 if self._trouble.is_over else retry.settle_s * _POLLS)
-        is_late = self._trouble.is_over
-        while core.stop.is_feeding:
-            await self._look.look(ref, is_patient=not is_late)
-            open_files = await core.manifest.read(lambda con: outgoing_units.unsettled(con, unit))
-            if open_files < len(unit.files):
-                self._trouble.progressed()
-            if not open_files or is_late:
-                return
-            await core.clock.sleep(pause)
-            pause = min(pause * 1.5, 20 * retry.poll_s)
-            is_late = core.clock.monotonic() >= until
-
-    async def _refresh(self, ref: ResourceRef) -> None:
-        """Let the server count anew; that it cannot is no failure: the files are there."""
-        core = self._core
-        if not ref.id or not await core.manifest.read(lambda con: overview.get_meta(con, STATS_DUE)):
-            return
-        try:
-            async with core.lanes.commit.slot():
-                await core.client.resources.refresh_stats(ref)
-        except RemoteError as error:
-            if error.disposition is Disposition.FATAL:
-                raise
-            core.emit(Notice(level="warning", text=f"the server did not count the resource anew: {error.message}"))
-            return
-        await core.manifest.write(lambda con: overview.set_meta(con, STATS_DUE, ""))
 
     async def _end(self) -> None:
         tally = await self._core.manifest.read(outgoing.tally)

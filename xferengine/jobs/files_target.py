@@ -24,10 +24,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """``PROJECT/SUBJECT/EXPERIMENT/scans/ID/RESOURCE``, as far as it goes."""
+        """``PROJECT/SUBJECT/EXPERIMENT/scans/ID/RESOURCE`` (``assessors/ID/out/RESOURCE``), as far as it goes."""
         item = self.ref.item
         word = next((word for word, level in _LEVELS.items() if level is item.level), "")
-        parts = (item.project, item.subject, item.experiment, word, item.child_id, self.ref.name)
+        parts = (item.project, item.subject, item.experiment, word, item.child_id, item.direction, self.ref.name)
         return "/".join(part for part in parts if part)
 
 
@@ -41,7 +41,8 @@ def parse_target(text: str) -> RemotePath:
     if remote.project == "*" or not remote.resource:
         raise SettingsError(
             f"{text!r} names no resource: write PROFILE:PROJECT/SUBJECT/EXPERIMENT/RESOURCE, with scans/ID before the"
-            " resource for a scan, or PROJECT/resources/RESOURCE and PROJECT/SUBJECT/resources/RESOURCE"
+            " resource for a scan, assessors/ID/in or assessors/ID/out for an assessor, or PROJECT/resources/RESOURCE"
+            " and PROJECT/SUBJECT/resources/RESOURCE"
         )
     if remote.file:
         raise SettingsError(f"{text!r} names a file: files are sent into a resource, under the names they have here")
@@ -87,7 +88,13 @@ async def _find_child(core: Core, experiment: ItemRef, remote: RemotePath) -> It
         raise SettingsError(f"several {word} go by that label: give the accession id")
     if word == "scans":
         _check_scan(exact, children)
-    return msgspec.structs.replace(experiment, level=_LEVELS[word], child_id=exact.id, child_type=exact.type)
+    return msgspec.structs.replace(
+        experiment,
+        level=_LEVELS[word],
+        child_id=exact.id,
+        child_type=exact.type,
+        direction="" if word == "scans" else remote.direction or "out",  # as the server reads such a URL (FIL 1.1)
+    )
 
 
 def _check_scan(scan: Child, scans: list[Child]) -> None:
@@ -124,8 +131,25 @@ async def find_resource(core: Core, item: ItemRef, name: str) -> ResourceRef:
     return ResourceRef(item=item, id="", label=name)
 
 
+def _is_made_by_a_file(ref: ResourceRef) -> bool:
+    """A folder that is made among inputs would be registered among outputs (FIL 1.3)."""
+    return ref.item.direction == "in"
+
+
+def check_marks(ref: ResourceRef, marks: ResourceMarks) -> None:
+    """Refuse marks for a resource that cannot be given any.
+
+    Raises:
+        SettingsError: it does not exist and its first file will make it.
+    """
+    if marks != ResourceMarks() and not ref.id and _is_made_by_a_file(ref):
+        raise SettingsError("a resource among inputs is made by its first file: content, format and tags cannot be set")
+
+
 async def ensure_resource(core: Core, ref: ResourceRef, marks: ResourceMarks | None = None) -> tuple[ResourceRef, bool]:
     """Create a resource that does not exist; return it with its id, and whether we made it just now.
+
+    One of inputs stays without an id: its first file makes it.
 
     Two first uploads into a label could make two of them: the folder is made once, up front (FIL 4.3).
 
@@ -136,7 +160,7 @@ async def ensure_resource(core: Core, ref: ResourceRef, marks: ResourceMarks | N
 
     Cancellation: the folder may have been made.
     """
-    if ref.id:
+    if ref.id or _is_made_by_a_file(ref):
         return ref, False
     made = False
 

@@ -14,7 +14,7 @@ from xferengine.jobs import files_outcome
 from xferengine.jobs.core import Core, open_core
 from xferengine.jobs.files_look import Look
 from xferengine.jobs.files_send import Place, ResourceRun
-from xferengine.jobs.files_target import Target, find_target, parse_target
+from xferengine.jobs.files_target import Target, check_marks, find_target, parse_target
 from xferengine.jobs.files_walk import Walk, file_selection
 from xferengine.jobs.itemreport import write_item_reports
 from xferengine.jobs.spec import FilesSpec, JobReport
@@ -41,6 +41,7 @@ class FilesVerb:
 
     def __init__(self, spec: FilesSpec) -> None:
         self._spec = spec
+        self._marks = ResourceMarks(content=spec.content, format=spec.format, tags=spec.tags)
 
     async def work(self, life: Life) -> None:
         """Find, walk, compare, ask and send; see ``Verb``."""
@@ -62,6 +63,7 @@ class FilesVerb:
         async with anyio.create_task_group() as tg:
             tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
             target = await find_target(core, remote)
+            check_marks(target.ref, self._marks)
             place = await self._take_up(life, target)
             await self._walk(life, reader, place)
             await Look(core, reader, place.target_id).look(target.ref, first=True)
@@ -91,6 +93,7 @@ class FilesVerb:
         if done and life.options.resume_job and not life.options.retry:
             return
         run = 1 + int(await life.manifest.read(lambda con: overview.get_meta(con, WALKS, "0")))
+        await life.manifest.write(outgoing.begin_anew)
         await life.manifest.write(lambda con: overview.set_meta(con, WALKS, str(run)))
         await Walk(self._spec, life.manifest, reader, life.emit).run(place.item_id, place.target_id, run)
         await life.manifest.write(lambda con: overview.set_meta(con, WALKED, str(run)))
@@ -109,9 +112,7 @@ class FilesVerb:
         )
         agreed = await life.ask(view, is_empty=not totals.files)
         if agreed and not life.options.dry_run and life.stop.is_feeding:
-            spec = self._spec
-            marks = ResourceMarks(content=spec.content, format=spec.format, tags=spec.tags)
-            await life.drain(ResourceRun(core, reader, target, place=place, marks=marks).run)
+            await life.drain(ResourceRun(core, reader, target, place=place, marks=self._marks).run)
 
     def outcome(self, con: sqlite3.Connection, reason: StopReason | None, error: XferError | None) -> Outcome:
         """Read how the job stands; see ``Verb``."""

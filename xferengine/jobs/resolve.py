@@ -21,6 +21,8 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     child: str = ""
     """``scans``, ``assessors`` or ``reconstructions``."""
     child_id: str = ""
+    direction: str = ""
+    """``in`` or ``out`` of an assessor or reconstruction."""
     resource: str = ""
     file: str = ""
     own_only: bool = False
@@ -34,12 +36,14 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
         """Say whether something of an item, or of a scan or assessor below it, was asked for."""
         if self.own_only and holder.level in _WORDS:
             return False
+        if self.direction and holder.direction != self.direction:
+            return False
         return not self.child or (_WORDS.get(holder.level), holder.child_id) == (self.child, self.child_id)
 
     @property
     def may_have_inputs(self) -> bool:
         """Whether what went into assessors or reconstructions may have been asked for."""
-        return not self.own_only and self.child != "scans"
+        return not self.own_only and self.child != "scans" and self.direction != "out"
 
     def takes_path(self, path: str) -> bool:
         """Say whether a file was asked for."""
@@ -61,6 +65,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
             experiment=item.experiment,
             child=self.child,
             child_id=self.child_id,
+            direction=self.direction,
             resource=self.resource,
             file=self.file,
         )
@@ -142,8 +147,14 @@ class Resolver:
         experiments = await self._list_experiments(project)
         if remote.experiment:
             info = _one(remote, experiments)
-            scope = Scope(child=remote.child, child_id=remote.child_id, resource=remote.resource, file=remote.file)
-            scope = msgspec.structs.replace(scope, own_only=bool(remote.resource and not remote.child))
+            scope = Scope(
+                child=remote.child,
+                child_id=remote.child_id,
+                direction=remote.direction,
+                resource=remote.resource,
+                file=remote.file,
+                own_only=bool(remote.resource and not remote.child),
+            )
             yield Wanted(item=_item(project, info), scopes=(scope,))
             return
         subjects = await self._list_subjects(project)

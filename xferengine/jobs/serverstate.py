@@ -22,6 +22,8 @@ class ServerMemory(msgspec.Struct, frozen=True, kw_only=True):
     """One server's file in the state folder; limits of 0 are not known."""
 
     sizer: dict[str, Any] = {}
+    resources: dict[str, Any] = {}
+    """Cost model of bundles that go into resources."""
     routes: dict[str, Any] = {}
     bulk: int = 0
     commit: int = 0
@@ -40,9 +42,21 @@ def recall(settings: Settings) -> ServerMemory:
         return ServerMemory()
 
 
+FILES_FACTOR = 16
+"""A bundle of a resource may have so many times the files of an import: each bundle costs the server a whole catalog
+(FIL 4.3), each instance of an import its own work."""
+
+
 def sizer_of(settings: Settings, memory: ServerMemory) -> Sizer:
     """Return the cost model of the server as the last job left it, or a fresh one."""
     return Sizer.from_state(settings.pool, memory.sizer) if memory.sizer else Sizer(settings.pool)
+
+
+def resource_sizer_of(settings: Settings, memory: ServerMemory) -> Sizer:
+    """Return the cost model of bundles that go into resources; a bundle costs something else there than an import."""
+    pool = settings.pool
+    pool = msgspec.structs.replace(pool, bundle_files_max=pool.bundle_files_max * FILES_FACTOR)
+    return Sizer.from_state(pool, memory.resources)
 
 
 def pool_of(settings: Settings, memory: ServerMemory) -> PoolConfig:
@@ -53,7 +67,9 @@ def pool_of(settings: Settings, memory: ServerMemory) -> PoolConfig:
     return msgspec.structs.replace(pool, workers=bulk, commit=commit)
 
 
-def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, routes: RouteModel, lanes: Lanes) -> None:
+def remember(
+    settings: Settings, memory: ServerMemory, *, sizer: Sizer, resources: Sizer, routes: RouteModel, lanes: Lanes
+) -> None:
     """Write what this job learned for the next one.
 
     Raises:
@@ -66,6 +82,7 @@ def remember(settings: Settings, memory: ServerMemory, sizer: Sizer, routes: Rou
 
     new = ServerMemory(
         sizer=sizer.to_state(),
+        resources=resources.to_state(),
         routes=routes.to_state(),
         bulk=learned(lanes.bulk, memory.bulk),
         commit=learned(lanes.commit, memory.commit),

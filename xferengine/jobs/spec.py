@@ -239,3 +239,5 @@ class JobReport(msgspec.Struct, frozen=True, kw_only=True):
     """The same for verbs that move or compare files of resources."""
     counts: dict[str, int] = {}
     """Of ``verify``: files by what comparing them said, in words."""
+    ends: tuple[str, ...] = ()
+    """Of ``verify``: what A and B stand for."""

@@ -72,6 +72,8 @@ def _verify_headline(summary: Summary) -> str:
         return early.replace("done", "compared")
     if summary.state == "failed":
         return "Failed: nothing could be compared."
+    if not (totals.files or totals.failed or totals.refused):
+        return "Equal, with 0 files: neither side has any of what was asked for."
     looked_at = count_text(totals.files, "file")
     left = f" {count_text(totals.refused, 'file or item')} could not be compared." if totals.refused else ""
     if totals.failed:
@@ -95,7 +97,7 @@ def _upload_rows(summary: Summary) -> list[Row]:
 
 
 def _means(totals: Totals) -> str:
-    """Say what a download was verified by."""
+    """Say what files were verified by."""
     if not totals.by_size:
         return "by MD5"
     if totals.by_size >= totals.verified + totals.skipped:
@@ -117,21 +119,19 @@ def _download_rows(summary: Summary) -> list[Row]:
 
 def _resource_rows(summary: Summary) -> list[Row]:
     totals = summary.totals
-    rest = totals.files - totals.verified
-    is_over = summary.state.startswith("done")
     return [
-        ("verified", totals.verified, "file", "by MD5, as the server lists them afterwards"),
-        ("by size only", rest if is_over else 0, "file", "the server has no MD5 of them"),
-        ("not verified yet", 0 if is_over else rest, "file", "sent, or without MD5 on the server"),
+        ("verified", totals.verified, "file", f"{_means(totals)}, as the server lists them afterwards"),
+        ("not verified yet", totals.files - totals.verified, "file", "sent, and not looked up since"),
         ("equal already", totals.skipped, "file", "not sent again"),
+        ("refused", totals.refused, "file", "links, names that XNAT cannot hold, or one that is taken"),
     ]
 
 
 def _verify_rows(summary: Summary) -> list[Row]:
     totals = summary.totals
     return [
-        ("equal by MD5", totals.verified, "file", ""),
-        ("equal by size", totals.skipped, "file", "one side has no MD5 of them"),
+        ("equal by MD5", totals.verified - totals.by_size, "file", ""),
+        ("equal by size", totals.by_size, "file", "one side has no MD5 of them"),
         ("not comparable", totals.refused, "file or item", ""),
     ]
 

@@ -57,7 +57,7 @@ def ends_of(spec: VerifySpec) -> Ends:
 def _shape(remote: RemotePath) -> tuple[object, ...]:
     named = (remote.subject, remote.experiment, remote.child_id, remote.resource)
     kind_of_file = remote.file and ("folder" if remote.file.endswith("/") else "file")
-    return (remote.project == "*", remote.child, kind_of_file, *(bool(text) for text in named))
+    return (remote.project == "*", remote.child, remote.direction, kind_of_file, *(bool(text) for text in named))
 
 
 def item_key(wanted: Wanted, remote: RemotePath) -> str:

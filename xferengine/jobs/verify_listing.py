@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 import anyio
 import msgspec
 
-from xferengine.errors import Disposition, UnsafePath, XferError
+from xferengine.errors import Disposition, NotFound, UnsafePath, XferError
 from xferengine.jobs.core import Core
 from xferengine.jobs.item_listing import Listed, list_item
 from xferengine.jobs.remote_selection import RemoteSelection
@@ -48,9 +48,13 @@ class Lister:
         ends: the two places.
         selection: which of what is found is wanted.
         run: number of this run.
+
+    Attributes:
+        broken: projects of ``*`` that a server could not list: nothing of them is compared.
     """
 
     def __init__(self, cores: Mapping[Side, Core], ends: Ends, selection: RemoteSelection, run: int) -> None:
+        self.broken: dict[str, tuple[RemotePath, XferError]] = {}
         self._cores = cores
         self._core = next(iter(cores.values()))
         self._ends = ends
@@ -65,14 +69,20 @@ class Lister:
 
         Raises:
             NotFound, AccessDenied: what was asked for is not there for this account.
+            XferError: no project of ``*`` could be listed.
         """
         found: dict[str, Match] = {}
         for side, remote in self._ends.remotes.items():
             async for key, wanted in self._items(side, remote, self._selection):
                 found.setdefault(key, Match(key=key, sides={})).sides.setdefault(side, wanted)
-        matches = sorted(found.values(), key=lambda match: match.ref.level is Level.EXPERIMENT)
+        wanted = [match for match in found.values() if match.ref.project not in self.broken]
+        if self.broken and not wanted:
+            raise next(iter(self.broken.values()))[1]
+        matches = sorted(wanted, key=lambda match: match.ref.level is Level.EXPERIMENT)
 
         def write(con: sqlite3.Connection) -> None:
+            for remote, error in self.broken.values():
+                transfers.add_missing(con, remote, error, self._run)
             for match in matches:
                 match.item_id = comparisons.add_item(con, match.key, match.ref, self._run)
 
@@ -89,14 +99,21 @@ class Lister:
         self, side: Side, remote: RemotePath, selection: RemoteSelection
     ) -> AsyncIterator[tuple[str, Wanted]]:
         resolver = Resolver(self._cores[side], selection)
-        async for wanted in resolver.iter_items(remote):
-            key = transfers.key_of(wanted.item) if self._ends.folder is not None else item_key(wanted, remote)
-            yield key, wanted
+        try:
+            async for wanted in resolver.iter_items(remote):
+                key = transfers.key_of(wanted.item) if self._ends.folder is not None else item_key(wanted, remote)
+                yield key, wanted
+        except XferError as error:
+            if error.disposition is not Disposition.FATAL:
+                error.ref = _shown(remote)
+            raise
+        self.broken |= {project.project: (project, error) for project, error in resolver.broken}
 
     async def list_all(self, matches: Sequence[Match]) -> None:
         """Write the listings of all items; one that cannot be listed is marked as failed.
 
         Raises:
+            NotFound: (in a group) a scan, resource or file that was named is not there.
             XferError: (also in a group) the job cannot go on.
         """
         waiting = iter(matches)
@@ -110,16 +127,28 @@ class Lister:
                 tg.start_soon(lister)
 
     async def _list_one(self, match: Match) -> None:
+        missing: NotFound | None = None
         try:
             for side, wanted in match.sides.items():
                 listings = await list_item(self._cores[side], wanted, self._selection)
+                if any(scope.is_missed(listed.all for listed in listings) for scope in wanted.scopes):
+                    missing = self._missing(side)
+                    break
                 await self._write(match, side, listings)
         except XferError as error:
             if error.disposition is Disposition.FATAL:
                 raise
             await self._fail(match, error)
+        if missing is not None:  # it is all that a remote means, so there is nothing to compare
+            await self._core.manifest.write(lambda con: comparisons.drop_files(con, match.item_id))
+            raise missing
         self._listed += 1
         self.tell()
+
+    def _missing(self, side: Side) -> NotFound:
+        where = f" in {side.upper()}" if self._ends.folder is None else ""
+        text = f"there is no such scan, resource or file{where}, or nothing is in it"
+        return NotFound(text, ref=_shown(self._ends.remotes[side]))
 
     async def _write(self, match: Match, side: Side, listings: Sequence[Listed]) -> None:
         rows = list(await self._rows(side, match, listings))
@@ -213,6 +242,10 @@ def _rows(listed: Listed, folder: str, paths: Sequence[str], taken: dict[str, st
         else:
             note = "NameClash: two resources of one label hold a file of this name"
             yield Seen(key=f"{key} (resource {number})", size=file.size, state="unusable", note=note)
+
+
+def _shown(remote: RemotePath) -> str:
+    return f":{remote.text}"
 
 
 def _storable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,12 +13,13 @@ from xferengine.jobs.remote_selection import RemoteSelection
 from xferengine.jobs.resolve import Scope
 from xferengine.jobs.verify_ends import Ends
 from xferengine.jobs.verify_listing import Match
+from xferengine.kit.atomicfile import map_disk_errors
 from xferengine.manifest import transfers
 from xferengine.manifest.comparisons import SeenLocal
 from xferengine.model.items import ItemRef, Level, RemoteFile, ResourceRef
 from xferengine.model.layout import LocalPlace, item_folder, place_of, resource_folder, scan_of_folder
 from xferengine.store.filedigest import kind_of
-from xferengine.store.names import check_relative
+from xferengine.store.names import OWN_FOLDER, check_relative
 from xferengine.store.treewalk import TreeFile, TreeProblem, walk_tree
 
 BATCH = 1000
@@ -69,10 +71,17 @@ class Judge:
         matches: what is compared.
         selection: which files are wanted; it holds for both sides.
         others: all items of the server, wanted or not.
+        broken: projects that the server could not list.
     """
 
     def __init__(
-        self, ends: Ends, matches: Sequence[Match], selection: RemoteSelection, others: Iterable[ItemRef]
+        self,
+        ends: Ends,
+        matches: Sequence[Match],
+        selection: RemoteSelection,
+        others: Iterable[ItemRef],
+        *,
+        broken: Iterable[str] = (),
     ) -> None:
         (remote,) = ends.remotes.values()
         self._with_project = ends.with_project
@@ -83,6 +92,7 @@ class Judge:
         for match in matches:
             self._owners.setdefault(self._top(match.ref), []).append(match)
         self._others = {self._top(item) for item in others} - set(self._owners)
+        self._broken = frozenset(broken)
         self._known_top = ""
         self._known: dict[str, ResourceRef] = {}
 
@@ -93,6 +103,23 @@ class Judge:
     def tops(self) -> list[str] | None:
         """The folders to be walked; None for all."""
         return None if self.is_whole else list(self._owners)
+
+    def count_left(self, folder: Path) -> tuple[int, int]:
+        """Return how many (folders, files) of a folder's top are not looked at; its own records are none. Blocks.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
+        folders = files = 0
+        if self._with_project or (self.is_whole and not self._others):
+            return 0, 0
+        with map_disk_errors(folder), os.scandir(folder) as entries:
+            for entry in entries:
+                is_left = entry.name in self._others if self.is_whole else entry.name not in self._owners
+                if is_left and entry.name != OWN_FOLDER:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    folders, files = folders + is_folder, files + (not is_folder)
+        return folders, files
 
     @property
     def shared(self) -> list[list[int]]:
@@ -138,6 +165,8 @@ class Judge:
         if not self.is_whole or top in self._others:
             return None
         project = parts[0] if self._with_project else ""
+        if project in self._broken:
+            return None
         place = place_of(relative)
         experiment = place.top if place is not None else ""
         path = place.path if place is not None else relative
@@ -205,4 +234,4 @@ def _covers(scope: Scope, relative: str) -> bool:
     if len(parts) < 3 or parts[1] != scope.child:
         return False
     child_id = scan_of_folder(parts[2])[0] if scope.child == "scans" else parts[2]
-    return child_id == scope.child_id
+    return child_id == scope.child_id and (not scope.direction or parts[3:4] == [scope.direction])

@@ -60,7 +60,7 @@ def outcome_of(
         totals=_totals(con, counts, len(failed), is_complete=is_complete),
         failures=(*_failed(failed), *_failures(con, is_complete=is_complete, with_items=with_items)),
         unverified=tuple(findings.size_only(con)) if has_begun else (),
-        done=transfers.states(con).get("done", 0),
+        done=findings.count_items(con, "done"),
     )
 
 
@@ -75,11 +75,11 @@ def _state(code: int, has_compared: bool) -> str:
 def _totals(con: sqlite3.Connection, counts: Counts, failed_items: int, *, is_complete: bool) -> Totals:
     different = _DIFFERENT if is_complete else ("differs",)
     return Totals(
-        experiments=con.execute("SELECT count(*) FROM item").fetchone()[0],
+        experiments=findings.count_items(con),
         files=counts.count("equal", "differs"),
         bytes=counts.size("equal", "differs"),
-        verified=counts.count("equal", means="digest"),
-        skipped=counts.count("equal", means="size"),
+        verified=counts.count("equal"),
+        by_size=counts.count("equal", means="size"),
         failed=counts.count(*different),
         refused=counts.count(*_LEFT) + failed_items,
     )

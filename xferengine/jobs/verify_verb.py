@@ -12,6 +12,7 @@ import anyio
 
 from xferengine.errors import SettingsError, XferError
 from xferengine.jobs import verify_outcome
+from xferengine.jobs.amounts import count_text
 from xferengine.jobs.core import Core, open_core
 from xferengine.jobs.itemreport import write_item_reports
 from xferengine.jobs.remote_selection import RemoteSelection
@@ -20,13 +21,13 @@ from xferengine.jobs.stopping import cancel_on_stop
 from xferengine.jobs.verb import Life, Outcome
 from xferengine.jobs.verify_ends import Ends, ends_of
 from xferengine.jobs.verify_hash import Hasher
-from xferengine.jobs.verify_listing import Lister, Match
+from xferengine.jobs.verify_listing import Lister
 from xferengine.jobs.verify_local import Judge, take, walk
 from xferengine.manifest import comparing, comparisons, findings, overview
 from xferengine.manifest.comparing import PAGE
 from xferengine.manifest.comparisons import OTHER, Side
 from xferengine.manifest.store import Manifest
-from xferengine.model.events import ItemChanged, PlanReady, Summary
+from xferengine.model.events import ItemChanged, Notice, PlanReady, Summary
 from xferengine.model.items import ItemRef
 from xferengine.schedule.stop import StopReason
 from xferengine.store.filedigest import kind_of, read_traits
@@ -56,6 +57,7 @@ class VerifyVerb:
     async def work(self, life: Life) -> None:
         """List, walk and compare; see ``Verb``."""
         run = await life.manifest.write(comparisons.begin_run)
+        await self._tell_kept(life)
         async with self._open_cores(life) as cores, anyio.create_task_group() as tg:
             tg.start_soon(cancel_on_stop, life.stop, tg.cancel_scope)
             await self._look(life, cores, run)
@@ -79,6 +81,18 @@ class VerifyVerb:
                 cores["b"] = await stack.enter_async_context(open_core(life, life.settings.other))
             yield cores
 
+    async def _tell_kept(self, life: Life) -> None:
+        """Say that an interrupted comparison goes on."""
+        local = self._ends.local
+        if local is None:
+            return
+        kept = await life.manifest.read(partial(comparisons.count_read, side=local))
+        if kept:
+            text = (
+                f"Going on with an interrupted comparison: {count_text(kept, 'file')} of the folder need no new read."
+            )
+            life.emit(Notice(level="info", text=text))
+
     async def _look(self, life: Life, cores: Mapping[Side, Core], run: int) -> None:
         """Bring both sides into the manifest and compare all that needs no reading."""
         lister = Lister(cores, self._ends, self._selection, run)
@@ -90,11 +104,12 @@ class VerifyVerb:
         if local is not None and folder is not None:
             is_filtered = bool(self._spec.include or self._spec.exclude or self._spec.since)
             others: list[ItemRef] = await lister.resolve_all() if is_filtered else []
-            judge = Judge(self._ends, matches, self._selection, others)
+            judge = Judge(self._ends, matches, self._selection, others, broken=lister.broken)
             (core,) = cores.values()
             await self._walk(core, lister, judge, place=(folder, local), run=run)
         await _compare(life.manifest, self._ends, judge, run)
-        await self._tell_plan(life, matches)
+        await life.manifest.write(comparisons.forget_empty_items)
+        await self._tell_plan(life)
 
     async def _walk(self, core: Core, lister: Lister, judge: Judge, *, place: tuple[Path, Side], run: int) -> None:
         """Write what lies in the folder, as far as it was asked for."""
@@ -109,12 +124,16 @@ class VerifyVerb:
 
             lister.count(await core.manifest.write(write), 0)
             lister.tell()
+        folders, files = await core.threads.run(judge.count_left, folder)
+        if folders or files:
+            core.emit(Notice(level="info", text=_left_text(folders, files)))
 
-    async def _tell_plan(self, life: Life, matches: list[Match]) -> None:
+    async def _tell_plan(self, life: Life) -> None:
         counts = await life.manifest.read(findings.counts)
+        items = await life.manifest.read(findings.count_items)
         life.emit(
             PlanReady(
-                experiments=len(matches),
+                experiments=items,
                 files=counts.count("pending"),
                 bytes=counts.size("pending"),
                 refused=counts.count("unusable"),
@@ -141,7 +160,13 @@ class VerifyVerb:
         lines = verify_outcome.CompareLines(folder, with_items=self._ends.folder is None)
         write_item_reports(folder, summary, lines)
         shown = tuple(item for item, _ in zip(lines.items(), range(REPORTED), strict=False))
-        return JobReport(summary=summary, items=shown, counts=verify_outcome.counts_of(folder))
+        return JobReport(summary=summary, items=shown, counts=verify_outcome.counts_of(folder), ends=self._spec.ends)
+
+
+def _left_text(folders: int, files: int) -> str:
+    counts = [count_text(number, noun) for number, noun in ((folders, "folder"), (files, "file")) if number]
+    was = "was" if folders + files == 1 else "were"
+    return f"The folder holds {' and '.join(counts)} that {was} not asked for, and not looked at."
 
 
 async def _compare(manifest: Manifest, ends: Ends, judge: Judge | None, run: int) -> None:

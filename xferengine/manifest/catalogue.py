@@ -110,12 +110,14 @@ class Catalogue:
             self._con.execute("COMMIT")
         return row
 
-    def update(self, job_id: str, state: str, *, experiments: int = 0, done: int = 0, failed: int = 0) -> None:
-        """Write where a job stands."""
+    def update(
+        self, job_id: str, state: str, *, experiments: int | None = None, done: int | None = None, failed: int = 0
+    ) -> None:
+        """Write where a job stands; counts that are not given stay as they are, but that of failures, which is 0."""
         with mapped(self._state_dir / "catalogue.db"):
             self._con.execute(
-                "UPDATE job SET state=?, updated=?, experiments=max(?, experiments), done=max(?, done), failed=?"
-                " WHERE id=?",
+                "UPDATE job SET state=?, updated=?, experiments=coalesce(?, experiments), done=coalesce(?, done),"
+                " failed=? WHERE id=?",
                 (state, _now(), experiments, done, failed, job_id),
             )
 

@@ -102,12 +102,25 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin_run(con: sqlite3.Connection) -> int:
-    """Make the table where it is missing, and return the number of this run."""
+    """Make the table where it is missing, and return the number of this run.
+
+    It goes on with what a run read that did not come to its end. After one that did, nothing is kept: damage of a disk
+    changes neither size, time nor inode, so only reading anew can show it.
+    """
     for statement in _TABLES:
         con.execute(statement)
-    run = int(overview.get_meta(con, RUN, "0")) + 1
+    earlier = overview.get_meta(con, RUN, "0")
+    if overview.get_meta(con, COMPLETE, "0") == earlier:
+        for table in ("pair", "resource", "item"):
+            con.execute(f"DELETE FROM {table}")
+    run = int(earlier) + 1
     overview.set_meta(con, RUN, str(run))
     return run
+
+
+def count_read(con: sqlite3.Connection, side: Side) -> int:
+    """Return how many files of a folder were read in this comparison and need not be read again."""
+    return con.execute(f"SELECT count(*) FROM pair WHERE digest_{side}!=''").fetchone()[0]
 
 
 def add_item(con: sqlite3.Connection, key: str, item: ItemRef, run: int) -> int:
@@ -151,7 +164,7 @@ def drop_files(con: sqlite3.Connection, item_id: int) -> None:
 
 
 def put_local(con: sqlite3.Connection, side: Side, run: int, files: Iterable[SeenLocal]) -> None:
-    """Write files as a folder has them; a digest stays while size, time and inode stand."""
+    """Write files as a folder has them; what this comparison read of one stays while size, time and inode stand."""
     other = OTHER[side]
     for file in files:
         if file.problem:
@@ -221,6 +234,16 @@ def settle(con: sqlite3.Connection, side: Side, verdicts: Iterable[Verdict]) -> 
         f"UPDATE pair SET digest_{side}=?, state=?, means=?, note=? WHERE id=?",
         ((one.digest, one.state, one.means, one.note, one.id) for one in verdicts),
     )
+
+
+def forget_empty_items(con: sqlite3.Connection) -> None:
+    """Drop subjects and projects without files of their own (most of them) once both sides are known."""
+    empty = (
+        "SELECT id FROM item WHERE level IN ('project','subject') AND state!='failed'"
+        " AND NOT EXISTS (SELECT 1 FROM pair WHERE pair.item_id=item.id)"
+    )
+    con.execute(f"DELETE FROM resource WHERE item_id IN ({empty})")
+    con.execute(f"DELETE FROM item WHERE id IN ({empty})")
 
 
 def forget_items(con: sqlite3.Connection, run: int) -> None:

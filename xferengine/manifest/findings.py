@@ -91,9 +91,19 @@ def _id_of(row: Iterable[str]) -> str:
     return next((text for text in row if text), "")
 
 
+def count_items(con: sqlite3.Connection, *states: str) -> int:
+    """Return the number of items of the last run, of some states or all."""
+    where = f" AND state IN ({','.join('?' * len(states))})" if states else ""
+    run = int(overview.get_meta(con, RUN, "0"))
+    return con.execute(f"SELECT count(*) FROM item WHERE seen_run=?{where}", (run, *states)).fetchone()[0]
+
+
 def failed_items(con: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """Return (item in words, error, detail) of items that could not be compared."""
-    rows = con.execute("SELECT project, subject, label, error, detail FROM item WHERE state='failed' ORDER BY id")
+    """Return (item in words, error, detail) of items that the last run could not compare."""
+    rows = con.execute(
+        "SELECT project, subject, label, error, detail FROM item WHERE state='failed' AND seen_run=? ORDER BY id",
+        (int(overview.get_meta(con, RUN, "0")),),
+    )
     return [("/".join(part for part in row[:3] if part), row[3], row[4]) for row in rows]
 
 

@@ -215,6 +215,12 @@ def _shown(row: sqlite3.Row) -> str:
     return f"{place}{scan}/resources/{row['number']}/files/{row['path']}"
 
 
+def found_nothing(con: sqlite3.Connection) -> bool:
+    """Tell whether nothing of what was asked for by name is there for this account."""
+    missed = con.execute("SELECT 1 FROM item WHERE error IN ('NotFound', 'AccessDenied') LIMIT 1").fetchone()
+    return missed is not None and con.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+
+
 def has_broken(con: sqlite3.Connection) -> bool:
     """Tell whether the content of some file contradicts itself."""
     row = con.execute(

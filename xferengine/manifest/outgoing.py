@@ -76,6 +76,20 @@ def open_target(con: sqlite3.Connection, item_id: int, label: str, level: str, c
     )
 
 
+def begin_anew(con: sqlite3.Connection) -> None:
+    """Before a new walk: when nothing is open, what an earlier run brought is there already, and its units are history.
+
+    What is open keeps everything: then the walk goes on with a job that was interrupted.
+    """
+    states = ",".join(f"'{state}'" for state in OPEN)
+    if con.execute(f"SELECT 1 FROM entry WHERE state IN ({states}) LIMIT 1").fetchone() is not None:
+        return
+    con.execute("UPDATE entry SET state='present' WHERE state IN ('verified','sized')")
+    con.execute("DELETE FROM attempt")
+    con.execute("DELETE FROM unit")
+    con.execute("DELETE FROM meta WHERE key=?", (REPLANNED,))
+
+
 def set_number(con: sqlite3.Connection, target_id: int, number: str) -> None:
     """Write the server's id of the resource."""
     con.execute("UPDATE resource SET number=? WHERE id=?", (number, target_id))
@@ -150,18 +164,19 @@ def fail(con: sqlite3.Connection, ids: Iterable[int], note: str) -> None:
     con.executemany("UPDATE entry SET state='failed', note=? WHERE id=?", [(note, i) for i in ids])
 
 
-def give_up(con: sqlite3.Connection, target_id: int) -> None:
-    """Give up what is still open; the notes of the last look say why."""
+def give_up(con: sqlite3.Connection, target_id: int, why: str = "") -> None:
+    """Give up what is still open: ``why``, or as the notes of the last look say."""
     states = ",".join(f"'{state}'" for state in OPEN)
     con.execute(
-        "UPDATE entry SET state='failed', note=CASE WHEN note='' THEN 'NotFound: the server does not list it after it"
-        f" was sent' ELSE note END WHERE resource_id=? AND state IN ({states})",
-        (target_id,),
+        "UPDATE entry SET state='failed', note=CASE WHEN ?2!='' THEN ?2 WHEN note='' THEN 'NotFound: the server does"
+        f" not list it after it was sent' ELSE note END WHERE resource_id=?1 AND state IN ({states})",
+        (target_id, why),
     )
 
 
 _EQUAL = "digest!='' AND digest=real_digest AND size IN (local_size,-1)"
-_SAME_SIZE = "digest='' AND size=local_size AND state IN ('sent','sized')"
+_SAME_SIZE = "digest='' AND size=local_size AND (state IN ('sent','sized') OR (state='present' AND means='size'))"
+"""Equal as far as anybody can tell where the server keeps no digests: only of what this job brought itself."""
 _JUDGE = f"""
 UPDATE entry SET
   means=CASE WHEN {_EQUAL} THEN 'digest' WHEN {_SAME_SIZE} THEN 'size' ELSE '' END,
@@ -171,7 +186,7 @@ UPDATE entry SET
             WHEN digest='' THEN 'ProtocolViolation: nothing proves that the server has these bytes'
             ELSE 'DigestMismatch: the server lists another digest' END,
   state=CASE WHEN {_EQUAL} THEN CASE WHEN state IN ('walked','planned','present') THEN 'present' ELSE 'verified' END
-             WHEN {_SAME_SIZE} THEN 'sized'
+             WHEN {_SAME_SIZE} THEN CASE WHEN state='present' THEN 'present' ELSE 'sized' END
              WHEN ?2 AND state='doubtful' THEN 'doubtful'
              WHEN size!={NOT_LISTED} THEN 'replace'
              WHEN state IN ('sent','doubtful','taken','replace') THEN 'replace'
@@ -192,10 +207,11 @@ def judge(con: sqlite3.Connection, target_id: int, *, is_patient: bool = False) 
         (target_id, "sent" if is_patient else "doubtful"),
     ).fetchone()[0]
     con.execute(_JUDGE, (target_id, is_patient))
-    _count_again(con, again)
+    count_again(con, again)
 
 
-def _count_again(con: sqlite3.Connection, size: int) -> None:
+def count_again(con: sqlite3.Connection, size: int) -> None:
+    """Count bytes that go a second time."""
     if size:
         con.execute(
             "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value=value+excluded.value",
@@ -236,6 +252,12 @@ def tally(con: sqlite3.Connection) -> Tally:
         "SELECT state, count(*), coalesce(sum(max(local_size,0)),0) FROM entry GROUP BY state"
     ).fetchall()
     return Tally(files={row[0]: row[1] for row in rows}, bytes={row[0]: row[2] for row in rows})
+
+
+def by_size(con: sqlite3.Connection) -> int:
+    """Return how many files are there, and were compared by size only."""
+    query = "SELECT count(*) FROM entry WHERE state IN ('sized','present') AND means='size'"
+    return con.execute(query).fetchone()[0]
 
 
 def troubles(con: sqlite3.Connection, after: int, limit: int) -> list[sqlite3.Row]:

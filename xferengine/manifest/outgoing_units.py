@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from xferengine.manifest.outgoing import NOT_LISTED, OutFile, out_file, set_digests
-from xferengine.manifest.units import end_attempt
+from xferengine.manifest.units import NO_STUDY, end_attempt
 
 
 class OutUnit(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +34,8 @@ def form(con: sqlite3.Connection, item_id: int, *, max_bytes: int, max_files: in
             continue
         unit_id = (
             con.execute(
-                "INSERT INTO unit (study_id, state, files, bytes, attempts) VALUES (0,'leased',?,?,1)",
-                (len(picked), total),
+                "INSERT INTO unit (study_id, state, files, bytes, attempts) VALUES (?,'leased',?,?,1)",
+                (NO_STUDY, len(picked), total),
             ).lastrowid
             or 0
         )
@@ -97,6 +97,24 @@ def end_unit(con: sqlite3.Connection, unit: OutUnit, end: UnitEnd) -> None:
     if end.taken:
         _set_states(con, list(end.taken), "taken")
     set_digests(con, end.md5s)
+
+
+def note_sent(con: sqlite3.Connection, unit: OutUnit, bytes_sent: int) -> None:
+    """Note how much of a unit the network has taken, for the case that nobody lives to write its end."""
+    con.execute("UPDATE attempt SET bytes_sent=? WHERE id=? AND outcome='leased'", (bytes_sent, unit.attempt_id))
+
+
+def holds_doubt(con: sqlite3.Connection, settled: str) -> bool:
+    """Tell whether files that are still to be replaced may lie torn on the server's disk, or may still be written.
+
+    Args:
+        settled: class of error after which neither is so.
+    """
+    query = (
+        "SELECT EXISTS (SELECT 1 FROM attempt WHERE outcome NOT IN ('done','leased') AND detail NOT LIKE ?"
+        " AND (bytes_sent>0 OR outcome='interrupted')) AND EXISTS (SELECT 1 FROM entry WHERE state='replace')"
+    )
+    return bool(con.execute(query, (f"{settled}:%",)).fetchone()[0])
 
 
 def listed(con: sqlite3.Connection, unit: OutUnit) -> int:

@@ -13,6 +13,8 @@ from xferengine.model.states import FileState, UnitState
 
 REPLANNED = "replanned_bytes"
 """Key of the bytes of files that were answered for and had to be sent again."""
+NO_STUDY = 0
+"""Units of files that belong to no study."""
 
 
 def _now() -> str:
@@ -116,7 +118,7 @@ def recover(con: sqlite3.Connection, study: int | None = None) -> int:
     """Units that a dead run (of one study, or of all) had leased go back; return how many.
 
     Their bytes may be on the server, whole or torn, so the study counts as sent more than once. How many had left
-    died with the run: each unit counts whole.
+    died with the run: each unit counts whole. A unit without a study (``outgoing_units``) noted them while it was sent.
     """
     rows = con.execute(
         "SELECT id, study_id FROM unit WHERE state='leased' AND (? IS NULL OR study_id=?)", (study, study)
@@ -124,9 +126,9 @@ def recover(con: sqlite3.Connection, study: int | None = None) -> int:
     ids = [(row["id"], row["study_id"]) for row in rows]
     for unit_id, study_id in ids:
         con.execute(
-            "UPDATE attempt SET outcome='interrupted', ended=?, bytes_sent=(SELECT bytes FROM unit WHERE id=?)"
-            " WHERE unit_id=? AND outcome='leased'",
-            (_now(), unit_id, unit_id),
+            "UPDATE attempt SET outcome='interrupted', ended=?, bytes_sent=CASE WHEN ? THEN bytes_sent ELSE"
+            " (SELECT bytes FROM unit WHERE id=?) END WHERE unit_id=? AND outcome='leased'",
+            (_now(), study_id == NO_STUDY, unit_id, unit_id),
         )
         con.execute("UPDATE unit SET state='failed' WHERE id=?", (unit_id,))
         con.execute("UPDATE file SET unit_id=NULL WHERE unit_id=? AND state='planned'", (unit_id,))

@@ -30,6 +30,8 @@ _UNREADABLE = re.compile(r"unable to read DICOM object (\S+)|object (\S+) contai
 _OURS = re.compile(r"[0-9.]{1,64}(\.dcm)?\Z")
 _TEXT_LIMIT = 500
 _TEXT_DECIDES = frozenset({400, 403, 409})
+_SAYINGS = ("Justification required", "Event name required", "No space left on device", "Unable to acquire thread")
+"""Of what a server says about its failures, what holds no label or path and tells a person what to do (FIL 1.4)."""
 _PERMANENT = frozenset({301, 308})
 
 
@@ -63,6 +65,13 @@ class ImportReadError(Rejected):
     """400 ``unable to read data from file``: the container arrived broken."""
 
     disposition = Disposition.RETRY
+
+
+class ConcurrentWrite(Ambiguous):
+    """500 ``Another thread or process modified …``: somebody else wrote into the resource meanwhile (FIL 4.3).
+
+    The server took the whole body and is done with it: the files are on its disk, and not in the catalog.
+    """
 
 
 def server_text(answer: Answer) -> str:
@@ -140,12 +149,19 @@ def _error(request: Request, answer: Answer) -> RemoteError:
     if status == 413:
         return BodyTooLarge("a proxy before the server takes no body of this size (413)", status=status, path=where)
     if status >= 500:
-        return _server_fault(request, status, where)
+        return _server_fault(request, answer, where)
     return _refusal(status, where, server_text(answer))
 
 
-def _server_fault(request: Request, status: int, where: str) -> RemoteError:
+def _server_fault(request: Request, answer: Answer, where: str) -> RemoteError:
+    status = answer.status
     message = f"the server failed ({status})"
+    if status == 500 and request.kind is Kind.COMMIT:
+        text = server_text(answer)
+        if text.startswith("Another thread or process modified"):
+            return ConcurrentWrite("another client wrote into the resource meanwhile", status=status, path=where)
+        if said := next((said for said in _SAYINGS if said in text), ""):
+            message += f": {said}"
     behind_proxy = status in {502, 504} or status >= 520
     maybe_done = request.kind is Kind.COMMIT or (request.kind is Kind.IMPORT and behind_proxy)
     kind = Ambiguous if maybe_done else ServerFault

@@ -115,24 +115,6 @@ class Resources:
             await self._call(Request(method="PUT", segments=segments, query=tuple(query), body=body, kind=Kind.COMMIT))
         )
 
-    async def refresh_stats(self, ref: ResourceRef) -> None:
-        """Let the server count files and bytes of a resource anew; can be repeated at will.
-
-        Raises:
-            AccessDenied, Rejected, RemoteError: as ``faults.judge``.
-
-        Source: POST /data/services/refresh/catalog?options=populateStats, FIL 4.2.
-        """
-        uri = "/archive/" + "/".join(ref.segments[1:])
-        await self._call(
-            Request(
-                method="POST",
-                segments=("data", "services", "refresh", "catalog"),
-                query=(("resource", uri), ("options", "populateStats")),
-                kind=Kind.FETCH,
-            )
-        )
-
     async def list_children(self, experiment: ItemRef, word: str) -> list[Child]:
         """Return the rows of an experiment's table ``scans``, ``assessors`` or ``reconstructions``.
 

@@ -142,6 +142,40 @@ def test_quiet_says_nothing_when_all_is_equal(xferengine, runner, tmp_path):
     assert xferengine("verify", ":P", tmp_path / "out", "-q").out == ""
 
 
+def test_the_rest_is_counted_though_the_summary_names_only_some():
+    named = [Failure(ref=f"f{n}", error="UnsafePath", detail="a backslash") for n in range(200)]
+    text = text_of(summary("incomplete", 3, named, files=5, verified=5, refused=1500))
+    assert "f19" in text
+    assert "f20" not in text
+    assert "… and 1,480 more (all of them are in the report)" in text
+
+
+def text_of(made: Summary) -> str:
+    return "\n".join(compared_lines(JobReport(summary=made), 80))
+
+
+def test_the_means_of_comparing_are_counted_apart():
+    text = text_of(summary(files=5, verified=5, by_size=2))
+    assert "equal by MD5       3 files" in text
+    assert "equal by size      2 files" in text
+    assert "equal by MD5" not in text_of(summary(files=5, verified=5, by_size=5))
+
+
+def test_it_says_what_a_and_b_are():
+    report = JobReport(summary=summary(files=1, verified=1), ends=(":P on http://s", "/d/\x1b"))
+    text = "\n".join(compared_lines(report, 80))
+    assert "\n  A is :P on http://s\n  B is /d/\\x1b\n" in text
+
+
+def test_nothing_compared_is_never_called_equal():
+    missing = Failure(ref=":P/S/E/scans/9", error="NotFound", detail="there is no such scan")
+    text = text_of(summary("failed", 7, [missing]))
+    assert "could be compared" in text
+    assert "Equal" not in text
+    assert ":P/S/E/scans/9" in text
+    assert "0 files: neither side has any" in text_of(summary())
+
+
 def test_at_most_twenty_files_of_a_kind_are_named():
     failures = [Failure(ref=f"f{n}", error="OnlyInA", detail="") for n in range(25)]
     failures += [
@@ -149,7 +183,7 @@ def test_at_most_twenty_files_of_a_kind_are_named():
         Failure(ref="h", error="UnsafePath", detail="a backslash"),
     ]
     report = JobReport(
-        summary=summary("incomplete", 4, failures, ["X"], files=5, verified=4, skipped=1, failed=301, refused=1),
+        summary=summary("incomplete", 4, failures, ["X"], files=5, verified=5, by_size=1, failed=301, refused=1),
         counts={"only in A": 300, "only in B": 1},
     )
     text = "\n".join(compared_lines(report, 80))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from xferengine.errors import SourceChanged
-from xferengine.jobs.files_bundle import DigestingReader, PlainBody, file_of
+from xferengine.jobs.files_bundle import DigestingReader, NotedBody, PlainBody, file_of
 from xferengine.kit.budget import ByteBudget
 from xferengine.kit.threads import BlockingPool
 from xferengine.manifest.outgoing import OutFile
 from xferengine.model.dicom import SourceRef
 from xferengine.store.reader import SourceReader
+from xferengine.streams.metered import MeteredBody
 
 
 @pytest.fixture
@@ -118,3 +121,29 @@ def test_the_file_an_error_is_about() -> None:
     files = [OutFile(path=name, source=SourceRef(path=f"/in/{name}", size=1, mtime_ns=1)) for name in "ab"]
     assert file_of(files, SourceChanged("x", path="/in/b")) is files[1]
     assert file_of(files, SourceChanged("x", path="/in/c")) is None
+
+
+async def test_what_was_sent_is_noted_while_it_is_sent_never_more_than_was_taken() -> None:
+    class Inner:
+        content_type, content_length = "x/y", 50
+
+        async def chunks(self) -> AsyncIterator[bytes]:
+            for _ in range(5):
+                yield b"0123456789"
+
+    clock, taken = SimpleNamespace(now=0.0), 0
+    noted: list[int] = []
+    clock.monotonic = lambda: clock.now
+
+    async def note(count: int) -> None:
+        assert count <= taken
+        noted.append(count)
+
+    metered = MeteredBody(Inner(), on_bytes=lambda _: None)
+    body = NotedBody(metered, note, cast("Any", clock))
+    assert (body.content_type, body.content_length) == ("x/y", 50)
+    async for chunk in body.chunks():
+        taken += len(chunk)
+        clock.now += 0.3
+    assert noted == [10, 30]
+    assert metered.sent_bytes == 50

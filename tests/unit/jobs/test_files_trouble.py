@@ -26,7 +26,7 @@ from xferengine.errors import (
 from xferengine.jobs.core import Core
 from xferengine.jobs.files_bundle import Sent
 from xferengine.jobs.files_trouble import FilesTrouble
-from xferengine.manifest import outgoing, outgoing_units, outgoing_walk
+from xferengine.manifest import outgoing, outgoing_units, outgoing_walk, units
 from xferengine.manifest.outgoing import OutFile
 from xferengine.manifest.outgoing_units import OutUnit
 from xferengine.manifest.schema import prepare
@@ -82,8 +82,10 @@ class Bench:
         assert unit is not None
         return unit
 
-    async def settle(self, unit: OutUnit, error: RemoteError | LocalError, sent: int = 5) -> bool:
-        ended = Sent(error=error, taken=frozenset(), md5s={}, bytes_sent=sent, seconds=1.0)
+    async def settle(
+        self, unit: OutUnit, error: RemoteError | LocalError, sent: int = 5, *, whole: bool = True
+    ) -> bool:
+        ended = Sent(error=error, taken=frozenset(), md5s={}, bytes_sent=sent, seconds=1.0, is_whole=whole)
         return await self.trouble.settle(unit, ended)
 
     @property
@@ -106,6 +108,7 @@ async def test_a_lost_answer_needs_a_look_and_a_500_says_that_the_server_has_end
     assert (bench.states, bench.trouble.is_over) == (["doubtful"], False)
     assert await bench.settle(bench.unit(), Ambiguous("x")) is True
     assert bench.trouble.is_over is False
+    bench = Bench()
     assert await bench.settle(bench.unit(), Ambiguous("x", status=500)) is True
     assert bench.trouble.is_over is True
 
@@ -126,6 +129,37 @@ async def test_a_server_that_fails_on_a_bundle_gets_ever_smaller_ones_down_to_th
     for _ in range(4):
         bench.trouble.succeeded()
     assert bench.trouble.files_max(64) == 64
+
+
+async def test_an_answer_before_the_whole_body_proves_that_it_was_sent_in_vain() -> None:
+    bench = Bench()
+    assert await bench.settle(bench.unit(), Ambiguous("x", status=500), whole=False) is True
+    assert bench.states == ["replace"]
+    outgoing.judge(bench.con, 1)
+    assert units.resent_bytes(bench.con) == 5, "what was taken, once"
+
+
+async def test_a_server_that_fails_on_every_file_is_not_tried_with_all_of_them() -> None:
+    bench = Bench()
+    requests = 0
+    while not bench.trouble.hopeless:
+        await bench.settle(bench.unit(bench.trouble.files_max(64)), Ambiguous("the server failed (500)", status=500))
+        requests += 1
+        assert requests < 20
+        bench.con.execute("DELETE FROM entry")
+    assert bench.trouble.hopeless.startswith("Ambiguous: the server failed (500); not tried")
+    waits = [event.wait_s for event in bench.events if isinstance(event, AttemptFailed)]
+    assert sum(wait > 0 for wait in waits) == len(bench.slept) >= 5, "waits are told, and waited"
+
+
+async def test_one_success_is_hope_again() -> None:
+    bench = Bench()
+    for _ in range(9):
+        while "failed" not in bench.states:
+            await bench.settle(bench.unit(), Ambiguous("x", status=500))
+        bench.con.execute("DELETE FROM entry")
+        bench.trouble.succeeded()
+    assert not bench.trouble.hopeless
 
 
 async def test_a_refused_bundle_is_halved_at_once_and_a_refused_file_given_up() -> None:
@@ -152,7 +186,11 @@ async def test_a_file_that_changed_is_named_and_its_neighbours_go_again() -> Non
     bench = Bench()
     assert await bench.settle(bench.unit(3), SourceChanged("gone", path="/in/f1"), sent=0) is False
     assert bench.states == ["planned", "failed", "planned"]
+    assert outgoing.troubles(bench.con, 0, 1)[0]["note"] == "SourceChanged: gone"
     assert bench.slept == []
+    await bench.settle(bench.unit(3), SourceChanged("gone", path="/in/f2"), sent=5)
+    note = outgoing.troubles(bench.con, 2, 1)[0]["note"]
+    assert note.startswith("SourceChanged: gone; a part of it may lie on the server"), "nobody else would know"
 
 
 async def test_a_local_error_about_no_file_of_the_unit_is_not_hidden() -> None:

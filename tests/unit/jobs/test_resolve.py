@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+import msgspec
 import pytest
 
 from xferengine.errors import AccessDenied, LoginRefused, NotFound, ServerFault, SettingsError, XferError
@@ -252,7 +253,20 @@ def test_what_was_named_and_is_nowhere_is_missed(scope: Scope, missed: bool) -> 
     assert scope.is_missed([]) is bool(scope.child or scope.resource)
 
 
+@pytest.mark.parametrize(("direction", "taken"), [("", ["in", "out", ""]), ("in", ["in"]), ("out", ["out"])])
+def test_a_direction_takes_only_that_one(direction: str, taken: list[str]) -> None:
+    scope = Scope(child="assessors", child_id="4", direction=direction)
+    item = msgspec.structs.replace(ASSESSOR.item)
+    refs = {
+        one: ResourceRef(item=msgspec.structs.replace(item, direction=one), id="7", label="R")
+        for one in ["in", "out", ""]
+    }
+    assert [one for one, ref in refs.items() if scope.takes(ref)] == taken
+    assert scope.may_have_inputs is (direction != "out")
+
+
 def test_a_scope_is_said_as_a_person_writes_it() -> None:
     item = ItemRef(level=Level.EXPERIMENT, project="P", subject="S", experiment="E", experiment_id="X")
     text = Scope(child="scans", child_id="4", resource="R", file="a").remote(item).text
     assert text == "P/S/E/scans/4/resources/R/files/a"
+    assert Scope(child="assessors", child_id="A", direction="in").remote(item).text == "P/S/E/assessors/A/in"

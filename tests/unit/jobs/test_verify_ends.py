@@ -30,7 +30,8 @@ def test_the_layout_begins_with_the_project_where_a_download_would_have_it():
 @pytest.mark.parametrize(
     ("a", "b"),
     [("/a", "/b"), (":P", ":P/S"), (":P/S", ":P/S/E"), (":*", ":P"), (":P/S/E/scans/1", ":P/S/E/assessors/1"),
-     (":P/S/E/R", ":P/S/E"), (":P/S/E/R/files/a", ":P/S/E/R/files/a/"), (":P/resources/R", ":P/S/resources/R")],
+     (":P/S/E/R", ":P/S/E"), (":P/S/E/R/files/a", ":P/S/E/R/files/a/"), (":P/resources/R", ":P/S/resources/R"),
+     (":P/S/E/assessors/A/in/R", ":P/S/E/assessors/A/out/R")],
 )  # fmt: skip
 def test_places_of_different_kinds_are_refused(a, b):
     with pytest.raises(SettingsError):

@@ -41,6 +41,7 @@ class Setting:
         self._ends = Ends(remotes={"a": parse_remote(remote)}, folder=Path("/d"))
         self._selection = RemoteSelection(filters.get("include", ()), filters.get("exclude", ()))
         self.others: list[ItemRef] = []
+        self.broken: tuple[str, ...] = ()
 
     def _match(self, level: Level, scope: Scope, **names: str) -> Match:
         item = ItemRef(level=level, project="P", subject="S", subject_id="XS", **names)
@@ -48,7 +49,7 @@ class Setting:
         return Match(key=str(level), sides={"a": Wanted(item=item, scopes=(scope,))}, item_id=row)
 
     def judge(self) -> Judge:
-        return Judge(self._ends, self.matches, self._selection, self.others)
+        return Judge(self._ends, self.matches, self._selection, self.others, broken=self.broken)
 
     def item_of(self, path: str) -> int | None:
         """The item a file is put down to; None when it does not count."""
@@ -95,6 +96,10 @@ def test_only_the_folders_of_what_was_asked_for_are_walked(con):
         (Scope(child="scans", child_id="1"), "E/stray", False),
         (Scope(child="scans", child_id="a-b"), "E/scans/a-b-T1/stray", True),
         (Scope(child="assessors", child_id="Q"), "E/assessors/Q/stray", True),
+        (Scope(child="assessors", child_id="Q", direction="out"), "E/assessors/Q/out/stray", True),
+        (Scope(child="assessors", child_id="Q", direction="out"), "E/assessors/Q/in/stray", False),
+        (Scope(child="assessors", child_id="Q", direction="out"), "E/assessors/Q/in/resources/R/files/a", False),
+        (Scope(child="assessors", child_id="Q", direction="out"), "E/assessors/Q/out/resources/R/files/a", True),
         (Scope(child="scans", child_id="1", resource="DICOM"), SCAN_FILE, True),
         (Scope(child="scans", child_id="1", resource="OTHER"), SCAN_FILE, False),
         (Scope(child="scans", child_id="1", resource="DICOM"), "E/scans/1-T1/stray", False),
@@ -167,6 +172,29 @@ def test_with_projects_in_front(con):
     assert filtered.item_of(f"Q/{SCAN_FILE}") is None
     assert filtered.item_of("Q/stray") is None
     assert filtered.item_of("P/stray") == 0
+
+
+def test_files_of_a_project_that_could_not_be_listed_do_not_count(con):
+    here = Setting(con, ":*")
+    here.broken = ("Q",)
+    assert here.item_of(f"Q/{SCAN_FILE}") is None
+    assert here.item_of("Q/stray") is None
+    assert here.item_of("R/stray") == 0
+
+
+def test_what_is_not_looked_at_is_counted(con, tmp_path):
+    for name in ("E/1", "S/2", "OTHER/3", "MORE/4", ".xferengine/lock", "stray"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to(tmp_path / "E")
+    assert Setting(con, ":P/S").judge().count_left(tmp_path) == (2, 2)
+    here = Setting(con, include=("subject=S",))
+    assert here.judge().count_left(tmp_path) == (0, 0), "what belongs to nothing is named"
+    here.others = [ItemRef(level=Level.EXPERIMENT, project="P", subject="T", experiment="OTHER")]
+    assert here.judge().count_left(tmp_path) == (1, 0)
+    assert Setting(con, ":*").judge().count_left(tmp_path) == (0, 0)
+    with pytest.raises(BadInput):
+        Setting(con, ":P/S").judge().count_left(tmp_path / "nowhere")
 
 
 def test_what_cannot_be_read_is_told_from_what_is_too_much(con):

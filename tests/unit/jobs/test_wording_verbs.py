@@ -52,9 +52,12 @@ def test_a_download_says_what_was_proven_by_what():
 
 
 def test_files_that_were_sent_are_verified_or_told_apart():
-    words = text("upload-files", "done-unverified", files=10, verified=7, skipped=1)
-    assert "by MD5, as the server lists them" in words
-    assert "by size only       3 files" in words
+    words = text("upload-files", files=10, verified=10, skipped=1, by_size=3)
+    assert "by MD5, 3 of all by size only: the server has no MD5, as the server lists them" in words
+    assert "by MD5, as the server lists them" in text("upload-files", files=10, verified=10)
+    words = text("upload-files", "incomplete", files=10, verified=10, failed=3, refused=2)
+    assert "refused            2 files" in words
+    assert "did not work       3 failures" in words
     assert "not verified yet   3 files" in text("upload-files", "interrupted", files=10, verified=7)
 
 
@@ -64,7 +67,7 @@ def test_a_comparison_says_equal_only_when_all_was_compared():
     partly = headline(summary("verify", "incomplete", files=5, refused=1))
     assert partly == "Equal as far as it was compared: 5 files. 1 file or item could not be compared."
     assert headline(summary("verify", "interrupted", files=5)).endswith("what was compared so far is kept.")
-    words = text("verify", files=5, verified=3, skipped=2)
+    words = text("verify", files=5, verified=5, by_size=2)
     assert "compared           5 files" in words
     assert "equal by MD5       3 files" in words
     assert "equal by size      2 files" in words

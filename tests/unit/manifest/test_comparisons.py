@@ -105,6 +105,18 @@ def test_a_digest_stays_while_size_time_and_inode_do(con, changes, expected):
     assert finish(con, run, "b") == {"f": expected}
 
 
+def test_after_a_comparison_that_ended_nothing_is_kept(con):
+    hashed(con)
+    assert comparisons.count_read(con, "b") == 1
+    overview.set_meta(con, comparisons.COMPLETE, overview.get_meta(con, comparisons.RUN))
+    run = comparisons.begin_run(con)
+    assert comparisons.count_read(con, "b") == 0
+    it = item(con, run)
+    comparisons.put(con, "a", it, run, [seen("f")])
+    comparisons.put_local(con, "b", run, [local("f", it)])
+    assert finish(con, run, "b") == {"f": "pending"}
+
+
 def test_what_the_server_says_now_counts(con):
     it = hashed(con)
     run = comparisons.begin_run(con)
@@ -197,6 +209,17 @@ def test_items_end_as_their_files_do(con):
     assert findings.is_complete(con)
     comparisons.begin_run(con)
     assert not findings.is_complete(con)
+
+
+def test_only_items_of_the_last_run_are_counted(con):
+    run = comparisons.begin_run(con)
+    gone = item(con, run, "gone")
+    transfers.set_item(con, gone, "failed", "NotFound", "x")
+    run = comparisons.begin_run(con)
+    kept = item(con, run, "kept")
+    transfers.set_item(con, kept, "done")
+    assert (findings.count_items(con), findings.count_items(con, "done", "partial")) == (1, 1)
+    assert findings.failed_items(con) == []
 
 
 def test_samples_show_letters_beyond_ascii(con):

@@ -197,14 +197,20 @@ def test_the_end_of_a_unit_is_one_commit_for_all_it_held(con: sqlite3.Connection
     assert units.resent_bytes(con) == 3, "the one that was taken goes again"
 
 
-def test_what_a_dead_run_had_in_flight_is_sent_over_what_came_of_it(con: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("noted", [0, 2])
+def test_what_a_dead_run_had_in_flight_is_sent_over_what_came_of_it(con: sqlite3.Connection, noted: int) -> None:
     outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
     outgoing.judge(con, 1)
-    assert outgoing_units.form(con, 1, max_bytes=100, max_files=10, alone_bytes=1000) is not None
+    unit = outgoing_units.form(con, 1, max_bytes=100, max_files=10, alone_bytes=1000)
+    assert unit is not None
+    if noted:
+        outgoing_units.note_sent(con, unit, noted)
     units.recover(con)
     outgoing.prepare(con)
     assert states(con) == {"a": "replace"}
-    assert units.resent_bytes(con) == 3
+    assert units.resent_bytes(con) == noted, "what nobody noted is not guessed"
+    outgoing_units.note_sent(con, unit, 99)
+    assert units.resent_bytes(con) == noted, "it has ended"
 
 
 def test_names_that_stand_in_each_others_way(con: sqlite3.Connection) -> None:
@@ -221,3 +227,61 @@ def test_a_new_listing_forgets_the_old_one(con: sqlite3.Connection) -> None:
     put(con, "sent", listed=remote(digest=MD5))
     outgoing.begin_listing(con, 1)
     assert con.execute("SELECT size, digest FROM entry").fetchone()[:] == (NOT_LISTED, "")
+
+
+def test_a_new_walk_of_a_job_that_came_to_its_end_takes_what_it_brought_for_there_already(
+    con: sqlite3.Connection,
+) -> None:
+    assert put(con, "sent", listed=remote(digest=MD5)) == "verified"
+    outgoing.begin_anew(con)
+    assert states(con) == {"a": "present"}
+    con.execute("UPDATE entry SET state='sized', means='size', real_digest=''")
+    outgoing.count_again(con, 7)
+    outgoing.begin_anew(con)
+    assert (states(con), outgoing.by_size(con), units.resent_bytes(con)) == ({"a": "present"}, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("means", "size", "state"), [("size", 3, "present"), ("size", 4, "replace"), ("", 3, "replace")]
+)
+def test_without_digests_only_what_this_job_brought_is_there_already(
+    con: sqlite3.Connection, means: str, size: int, state: str
+) -> None:
+    outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
+    con.execute("UPDATE entry SET state='present', means=?", (means,))
+    outgoing.begin_listing(con, 1)
+    outgoing.note_listed(con, 1, [remote(size)])
+    outgoing.judge(con, 1)
+    assert states(con) == {"a": state}
+
+
+def test_a_new_walk_of_an_interrupted_job_goes_on(con: sqlite3.Connection) -> None:
+    outgoing_walk.add_files(con, 1, 1, [file("a"), file("b")], 1)
+    con.execute("UPDATE entry SET state='verified' WHERE path='a'")
+    outgoing.begin_anew(con)
+    assert states(con) == {"a": "verified", "b": "walked"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sent", "detail", "doubt"),
+    [
+        ("done", 9, "", False),
+        ("ReadInterrupted", 0, "", False),
+        ("ReadInterrupted", 9, "", True),
+        ("interrupted", 0, "", True),
+        ("ambiguous", 9, "Ambiguous: x", True),
+        ("ambiguous", 9, "ConcurrentWrite: x", False),
+    ],
+)
+def test_what_may_lie_torn_beside_is_in_doubt_until_it_is_replaced(
+    con: sqlite3.Connection, outcome: str, sent: int, detail: str, doubt: bool
+) -> None:
+    outgoing_walk.add_files(con, 1, 1, [file("a")], 1)
+    outgoing.judge(con, 1)
+    unit = outgoing_units.form(con, 1, max_bytes=100, max_files=10, alone_bytes=1000)
+    assert unit is not None
+    end = UnitEnd(outcome=outcome, bytes_sent=sent, state="replace", detail=detail)
+    outgoing_units.end_unit(con, unit, end)
+    assert outgoing_units.holds_doubt(con, "ConcurrentWrite") is doubt
+    con.execute("UPDATE entry SET state='verified'")
+    assert not outgoing_units.holds_doubt(con, "ConcurrentWrite")

@@ -8,6 +8,7 @@ import pytest
 
 from xferengine.errors import AccessDenied, Ambiguous, LoginExpired, ProtocolViolation
 from xferengine.model.items import ItemRef, Level, ResourceRef
+from xferengine.xnat.faults import ConcurrentWrite
 from xferengine.xnat.resources import ResourceMarks, Resources, is_plain_path, is_safe_label
 from xferengine.xnat.transport import BytesBody, Kind
 
@@ -78,16 +79,17 @@ async def test_a_500_may_have_stored_everything(scripted) -> None:
     with pytest.raises(Ambiguous) as caught:
         await Resources(scripted((500, ""))).send_bundle(REF, "x.zip", ZIP, overwrite=False)
     assert caught.value.status == 500
+    assert not isinstance(caught.value, ConcurrentWrite)
 
 
-async def test_counting_anew_names_the_resource_and_asks_for_nothing_else(scripted) -> None:
-    call = scripted((200, ""))
-    await Resources(call).refresh_stats(REF)
-    request = call.requests[0]
-    assert (request.method, request.segments[-2:]) == ("POST", ("refresh", "catalog"))
-    assert dict(request.query) == {
-        "resource": "/archive/experiments/E1/scans/7/resources/42", "options": "populateStats"
-    }  # fmt: skip
+async def test_a_catalog_that_somebody_else_changed_is_told_from_any_other_500(scripted) -> None:
+    text = "<html><h3>Another thread or process modified /data/P/LABEL_catalog.xml since I last read it.</h3></html>"
+    with pytest.raises(ConcurrentWrite) as caught:
+        await Resources(scripted((500, text, "text/html"))).send_bundle(REF, "x.zip", ZIP, overwrite=False)
+    assert "LABEL" not in str(caught.value)
+    with pytest.raises(Ambiguous, match="Justification required") as other:
+        await Resources(scripted((500, "Justification required."))).send_bundle(REF, "x.zip", ZIP, overwrite=False)
+    assert not isinstance(other.value, ConcurrentWrite)
 
 
 async def test_children_of_an_experiment(scripted) -> None:

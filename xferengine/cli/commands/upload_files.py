@@ -44,9 +44,11 @@ def upload_files(request: Request, **options: Any) -> int:
     """Send files of any kind into a resource of a project, subject, session, scan or assessor.
 
     REMOTE is [PROFILE]:PROJECT/SUBJECT/SESSION/RESOURCE, with scans/ID, assessors/ID or reconstructions/ID before
-    RESOURCE for what lies below a session; [PROFILE]:PROJECT/resources/RESOURCE and
-    [PROFILE]:PROJECT/SUBJECT/resources/RESOURCE for the resources of a project or subject. A resource that does not
-    exist is made.
+    RESOURCE for what lies below a session. An assessor or reconstruction has resources that went in and that came
+    out: write assessors/ID/in/RESOURCE or assessors/ID/out/RESOURCE; without either, out is meant. Resources of the
+    assessor itself are written with its own label or id in the place of SESSION. For the resources of a project or
+    subject write [PROFILE]:PROJECT/resources/RESOURCE or [PROFILE]:PROJECT/SUBJECT/resources/RESOURCE. A resource that
+    does not exist is made.
 
     \b
     Files below a folder keep their path inside it; the folder's own name is not part of it:

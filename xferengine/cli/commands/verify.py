@@ -27,13 +27,15 @@ def verify(request: Request, a: str, b: str, **_: Any) -> int:
     where download puts them: DIR/EXPERIMENT/scans/ID-TYPE/resources/LABEL/files/… Of a folder that holds several
     projects, compare :PROJECT with DIR/PROJECT, or :* with all of it.
 
-    Files are compared by MD5 where both sides have one (a local file is read for it), else by size; the report says
-    which. What a server has is taken from its catalogs. On two servers, what A and B name is compared whatever its
-    label; below that, experiments go together by subject and label, assessors by label, scans by ID. The options under
-    "Server" are about the first server; the second is reached by its profile.
+    Files are compared by MD5 where both sides have one, else by size; the report says which. Every run reads the local
+    files anew; only one that was interrupted goes on where it was. What a server has is taken from its catalogs.
 
-    \b
-    Exit code 0: all equal. 4: something differs or is only on one side. 3: something could not be compared.
+    On two servers, what A and B name is compared whatever its label; below that, experiments go together by subject and
+    label, assessors by label, scans by ID. The options under "Server" are about the first server; the second is reached
+    by its profile.
+
+    Exit code 0: all equal. 4: something differs or is only on one side. 3: something could not be compared. 7: what
+    was asked for is not on the server, or not for this account.
     """
     from xferengine.cli.running import run_verb
     from xferengine.jobs.plan import RunOptions
