@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import msgspec
 import pytest
 from download_kit import Job, download_spec, local_path, on_disk, settings_for, wanted_bytes
@@ -191,6 +192,19 @@ async def test_a_listing_that_was_cut_in_good_order_is_asked_for_again(server, s
 
     assert (summary.state, summary.exit_code) == ("done", 0)
     assert on_disk(tmp_path / "out") == wanted_bytes(seeded)
+
+
+async def test_a_slow_archive_is_helped_from_its_end(server, tmp_path):
+    files = seed_project(server, "P", SeedShape(sessions=1, scans=1, files=60, file_bytes=50_000))
+    server.faults.add("stall-sending", match="files.*format=zip", times=1, after_bytes=400_000, delay_s=30.0)
+    job = Job(server, download_spec(server, tmp_path / "out"), settings_for(server, tmp_path / "s"))
+
+    with anyio.fail_after(20):
+        summary = await job.run()
+
+    assert (summary.state, summary.exit_code) == ("done", 0)
+    assert on_disk(tmp_path / "out") == wanted_bytes(files)
+    assert len(server.requests.matching(r"\.dcm$|\.dcm\?$")) > 40
 
 
 HOSTILE = [

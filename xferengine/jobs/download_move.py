@@ -12,6 +12,7 @@ from xferengine.errors import BudgetReached, Disposition, XferError
 from xferengine.jobs.download_desk import Desk, Loaded, conclude, load, ref_of
 from xferengine.jobs.zip_fetch import ZipFetch, ZipJob, ZipResult, tell_slot
 from xferengine.jobs.zip_names import MemberNames
+from xferengine.jobs.zip_relief import Relief
 from xferengine.manifest import transfers
 from xferengine.manifest.transfers import EntryRow, ResourceRow
 from xferengine.model.events import AttemptFailed, ItemChanged, Notice, UnitDone, UnitStarted
@@ -201,17 +202,18 @@ class ItemMover:
                 slot.unused()
                 return
             unit = self._begin(plan)
+            files = {entry.id: entry for entry in entries}
             job = ZipJob(
                 unit=unit,
                 holder=holder,
                 everything=everything,
                 deflated=plan.deflate,
-                files={entry.id: entry for entry in entries},
+                files=files,
                 names=MemberNames(entries, self._resources, single=single),
                 hashing=desk.hashing,
             )
             began = core.clock.monotonic()
-            result = await ZipFetch(core, desk.target, desk.deliveries, job).run()
+            result = await self._with_relief(ZipFetch(core, desk.target, desk.deliveries, job), files, unit)
             tell_slot(slot, result.error)
         desk.note_archive(result.error)
         self._learn(plan, result, core.clock.monotonic() - began)
@@ -219,6 +221,29 @@ class ItemMover:
             # Only then is a member that is no wanted file one that no listing names.
             self._unknown += result.unknown
         self._take(result, unit, began)
+
+    async def _with_relief(self, archive: ZipFetch, files: dict[int, EntryRow], unit: int) -> ZipResult:
+        """Run an archive, with help when it turns out to be slow."""
+
+        async def fetch(entry: EntryRow) -> XferError | None:
+            archive.let_end_early()
+            return await self._desk.files.fetch(unit, self._resources[entry.resource_id], entry)
+
+        relief = Relief(self._core, archive, files, fetch)
+        results: list[ZipResult] = []
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(relief.run)
+            results.append(await archive.run())
+            relief.stop()
+        result = results[0]
+        if relief.done:
+            result.carried = len(result.delivered), result.wire_bytes
+        for row, error in relief.done.items():
+            if error is None:
+                result.delivered.add(row)
+            elif not isinstance(error, BudgetReached):
+                self._doubts[row] = error
+        return result
 
     def _zip_place(self, plan: UnitPlan) -> tuple[ItemRef | ResourceRef, bool, ResourceRow | None]:
         if plan.scope is Scope.EXPERIMENT:
@@ -230,10 +255,13 @@ class ItemMover:
 
     def _learn(self, plan: UnitPlan, result: ZipResult, seconds: float) -> None:
         carried = [row for row in self._resources.values() if self._is_carried(plan, row)]
+        files, size = sum(row.files for row in carried), sum(row.bytes for row in carried)
+        if result.carried is not None:
+            files, size = result.carried
         self._desk.model.observe(
             Route.ZIP,
-            files=sum(row.files for row in carried),
-            bytes=sum(row.bytes for row in carried),
+            files=files,
+            bytes=size,
             seconds=seconds,
             first_byte_s=result.first_byte_s,
             ok=result.error is None,

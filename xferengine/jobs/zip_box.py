@@ -41,7 +41,7 @@ class ZipJob(msgspec.Struct, frozen=True, kw_only=True):
     everything: bool
     deflated: bool
     files: Mapping[int, EntryRow]
-    """Wanted, by row."""
+    """Wanted, by row; what somebody else fetches meanwhile goes out of it."""
     names: Names
     hashing: bool
     """Compute the MD5 also of files that have none to compare with."""
@@ -68,6 +68,8 @@ class ZipResult(msgspec.Struct, kw_only=True):
     first_byte_s: float = 0.0
     error: XferError | None = None
     """Why it ended before its end."""
+    carried: tuple[int, int] | None = None
+    """Files and bytes that came of it, where it was ended early because others brought the rest."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -103,6 +105,7 @@ class Box:
         self.unknown = self.unsafe = 0
         self.has_deflated = False
         self._taken: set[int] = set()
+        self._open: int | None = None
         self._parts: dict[int, PartFile] = {}
 
     def most_bytes(self, member: Member) -> int | None:
@@ -125,7 +128,21 @@ class Box:
         if entry.id not in self.job.files or entry.id in self._taken:
             return None  # here already, or named twice: the first one counts, and is checked
         self._taken.add(entry.id)
+        self._open = entry.id
         return Receiver(self, entry)
+
+    def has_begun(self, entry_id: int) -> bool:
+        """Say whether a file's member has come by."""
+        return entry_id in self._taken
+
+    def close_member(self) -> None:
+        """Take note that the open member has ended."""
+        self._open = None
+
+    @property
+    def is_satisfied(self) -> bool:
+        """Whether every wanted file's member has come by, whole or not: the rest of the archive is of no use."""
+        return self._open is None and len(self._taken) >= len(self.job.files) and self._taken >= self.job.files.keys()
 
     def pick(self) -> tuple[list[Step], bool]:
         """Return the steps collected so far, and whether some are pieces of a file that come one after the other."""
@@ -212,10 +229,12 @@ class Receiver:
 
     def done(self, *, size: int, crc: int) -> None:
         """The member is whole: it can be compared with the listing."""
+        self._box.close_member()
         self._push(is_last=True)
 
     def broken(self, error: XferError) -> None:
         """Forget what came."""
+        self._box.close_member()
         self.is_broken = True
         self._box.doubtful[self.entry.id] = error
         self._push(is_last=True)

@@ -67,7 +67,26 @@ class ZipFetch:
         self._pending: deque[Pending[Stored]] = deque()
         self._is_ordered = False
         self._untold = 0
+        self._may_end = False
+        self._reading = anyio.CancelScope()
         self._slice_bytes = FIRST_SLICE_BYTES
+
+    @property
+    def wire_bytes(self) -> int:
+        """Bytes of the archive so far."""
+        return self._result.wire_bytes
+
+    def has_begun(self, entry_id: int) -> bool:
+        """Say whether a file's member has come by."""
+        return self._box.has_begun(entry_id)
+
+    def let_end_early(self) -> None:
+        """Close the archive as soon as all that is still wanted of it has come: others fetch the rest."""
+        self._may_end = True
+
+    def abandon(self) -> None:
+        """Close the archive now; a file whose member had begun is left for another try."""
+        self._reading.cancel()
 
     async def run(self) -> ZipResult:
         """Read the archive to its end, or as far as it goes.
@@ -82,7 +101,11 @@ class ZipFetch:
         """
         result = self._result
         try:
-            await self._read()
+            with self._reading:
+                await self._read()
+            if self._reading.cancelled_caught:
+                self._unzip.abort(ArchiveBroken("the archive was given up"))
+                await self._store_rest()
         except LocalError:
             raise
         except XferError as error:
@@ -121,6 +144,9 @@ class ZipFetch:
                         await self._store()
                 if is_out_of_budget(core.stop):
                     raise BudgetReached("the limit was reached; files that are whole stay")
+                if self._may_end and box.is_satisfied:
+                    await self._store_rest()
+                    return  # the rest of the archive is fetched already, file by file
         summary = unzip.finish()
         # Their bytes were where a link leads, whatever was checked about them.
         self._result.unsafe += len(summary.links) + len(summary.specials)
