@@ -238,6 +238,9 @@ class ForgetfulDisk:
         _apply(node.data, size, None)
         node.changes.append((size, None))
 
+    def start_writing(self, fd: int, offset: int, count: int) -> None:
+        """A hint that this disk does not take."""
+
     def fsync(self, fd: int) -> None:
         node, path = self._open[fd]
         self._act("fsync", path)

@@ -20,6 +20,7 @@ Bytes = bytes | bytearray | memoryview
 _HAS_PWRITE = hasattr(os, "pwrite")
 _MAX_PIECES = 1000
 """Below every system's limit of buffers in one ``writev``."""
+_START_WRITING = 2  # SYNC_FILE_RANGE_WRITE
 _KEEP_SIZE = 1
 """``FALLOC_FL_KEEP_SIZE``: the size stays the number of bytes written, which is what a resume goes by."""
 _NO_PREALLOCATION = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
@@ -92,6 +93,10 @@ class Disk(Protocol):
         """Make the bytes of a file durable."""
         ...
 
+    def start_writing(self, fd: int, offset: int, count: int, /) -> None:
+        """Let bytes begin their way to the disk, without waiting; a hint, which may do nothing and never fails."""
+        ...
+
     def sync_folder(self, path: str, /) -> None:
         """Make the names in a folder durable."""
         ...
@@ -148,6 +153,8 @@ def _libc() -> ctypes.CDLL | None:
     if not hasattr(library, "syncfs") or not hasattr(library, "fallocate"):
         return None
     library.syncfs.argtypes = [ctypes.c_int]
+    if hasattr(library, "sync_file_range"):
+        library.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
     library.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
     return library
 
@@ -245,6 +252,11 @@ class LocalDisk:
         code = ctypes.get_errno()
         if code not in _NO_PREALLOCATION:
             raise OSError(code, os.strerror(code))
+
+    def start_writing(self, fd: int, offset: int, count: int) -> None:
+        """See ``Disk``. A kernel that cannot do it leaves all to the ``fsync`` that comes anyway."""
+        if self._libc is not None and hasattr(self._libc, "sync_file_range"):
+            self._libc.sync_file_range(fd, offset, count, _START_WRITING)
 
     def fsync(self, fd: int) -> None:
         """See ``Disk``. On macOS the drive's own memory is flushed too, which ``fsync`` there does not do."""

@@ -17,6 +17,9 @@ from xferengine.store.disk import Bytes, Disk
 RESERVE_FROM_BYTES = 8 << 20
 """From this size on space is reserved before the first byte, so that a full disk shows early."""
 
+START_BYTES = 32 << 20
+"""So much of a large file is written before it is told to go on to the disk."""
+
 READ_BYTES = 1 << 18
 """Read at once for a digest: the last level of cache keeps it."""
 
@@ -136,6 +139,7 @@ class PartFile:
         self._digest = hashlib.md5(usedforsecurity=False) if hashing else None
         self._digested = 0
         self._reserved = 0
+        self._unstarted = 0
         self._is_marked = False
         with map_disk_errors(path):
             self._fd, self.size_now = self._open(resume)
@@ -193,6 +197,12 @@ class PartFile:
                 done += self._disk.write_at(self._fd, memoryview(data)[done:] if done else data, offset + done)
         with self._lock:
             self.size_now = max(self.size_now, offset + length)
+            self._unstarted += length
+            begins = self._reserved > 0 and self._unstarted >= START_BYTES
+            if begins:
+                self._unstarted = 0
+        if begins:  # the sync at the end then has little left to wait for
+            self._disk.start_writing(self._fd, 0, 0)
 
     def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes; writing goes on from there.
