@@ -22,6 +22,8 @@ from xferengine.model.events import Summary
 ROWS_SHOWN = 40
 PROBLEMS_SHOWN = 20
 FAILURES_SHOWN = 20
+SUMMED_UP = 1000
+"""Failures that a summary holds at most."""
 
 VERDICTS = {"send": "send", "refused": "not sent", "done": "done before", "present": "in archive"}
 
@@ -116,6 +118,12 @@ def _with_rest(lines: list[str], rest: int) -> list[str]:
     return [*lines, f"  … and {rest:,} more (all of them are in the report)"] if rest > 0 else lines
 
 
+def _total(summary: Summary) -> int:
+    """Return how many failures there are when the summary holds only the first thousand."""
+    totals = summary.totals
+    return totals.failed + totals.stale if len(summary.failures) >= SUMMED_UP else 0
+
+
 def end_lines(summary: Summary, *, width: int, again: str = "", labels: Mapping[str, str] | None = None) -> list[str]:
     """Return the last words of a job: counts, failures with what to do, the report, and how to go on.
 
@@ -129,7 +137,14 @@ def end_lines(summary: Summary, *, width: int, again: str = "", labels: Mapping[
         lines += [
             "",
             "What did not work",
-            *failure_lines(summary.failures, limit=FAILURES_SHOWN, width=width, labels=labels, verb=summary.verb),
+            *failure_lines(
+                summary.failures,
+                limit=FAILURES_SHOWN,
+                width=width,
+                labels=labels,
+                verb=summary.verb,
+                total=_total(summary),
+            ),
         ]
     return [*lines, *last_lines(summary, width=width, again=again)]
 

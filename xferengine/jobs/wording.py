@@ -80,6 +80,7 @@ def failure_lines(
     width: int = 10_000,
     labels: Mapping[str, str] | None = None,
     verb: str = "upload",
+    total: int = 0,
 ) -> list[str]:
     """Return at most ``limit`` failures: what, why, and what to do.
 
@@ -87,6 +88,7 @@ def failure_lines(
         width: longest line, in cells.
         labels: StudyInstanceUID → session label, so that a person sees the name they know.
         verb: whose words are used.
+        total: how many there are, where a summary holds only the first ones.
     """
     lines: list[str] = []
     more = 0
@@ -103,7 +105,8 @@ def failure_lines(
         lines += wrapped(why, width, "      ")
         if advice := what_to_do(failure.error, verb):
             lines += wrapped(f"→ {advice}", width, "      ")
-    return [*lines, f"  … and {more:,} more"] if more else lines
+    more = max(more, total - limit)
+    return [*lines, f"  … and {more:,} more"] if more > 0 else lines
 
 
 def wrapped(text: str, width: int, indent: str = "") -> list[str]:

@@ -134,3 +134,12 @@ def test_tables_fit(rows, width):
 def test_wide_characters_are_counted():
     assert text_width("日本") == 4
     assert text_width("e\u0301") == 1
+
+
+def test_of_many_failures_the_true_number_is_said():
+    failures = tuple(Failure(ref=f"f{n}", error="NotFound", detail="gone") for n in range(1000))
+    summary = Summary(
+        job="j", verb="download", state="incomplete", exit_code=3, seconds=1.0,
+        totals=Totals(failed=1500), failures=failures,
+    )  # fmt: skip
+    assert any("and 1,480 more" in line for line in end_lines(summary, width=80))
