@@ -52,6 +52,7 @@ class Intake:
         self._earlier = earlier
         self._folders: set[str] = set()
         """Looked at, and no files."""
+        self._missing: set[str] = set()
         self._with_project = with_project
 
     def place(self, listings: list[Listed]) -> list[Placed]:
@@ -81,9 +82,8 @@ class Intake:
             check_relative(local)
             if reason := self._claims.claim(local):
                 raise NameClash(f"this folder cannot hold it beside another file: {reason}")
-            there = self._target.stat(local)
+            there = self._target.stat(local) if self._has_folder(local) else None
             if there is None:
-                self._check_folders(local)
                 return new
             if not there.is_regular:
                 raise BadInput("something that is no file lies in its place")
@@ -91,19 +91,27 @@ class Intake:
             return _refused(new, error)
         return self._compare(new, there, before)
 
-    def _check_folders(self, local: str) -> None:
-        """Refuse before the first byte what would fail after the last: a file where a folder is needed."""
+    def _has_folder(self, local: str) -> bool:
+        """Say whether the folder of a path is there; a folder that is not is looked at once, for all below it.
+
+        Raises:
+            BadInput: a file lies where a folder is needed: that is said before the first byte, not after the last.
+        """
         at = local.find("/")
         while at >= 0:
             folder = local[:at]
+            if folder in self._missing:
+                return False
             if folder not in self._folders:
                 there = self._target.stat(folder)
-                if there is not None and there.is_regular:
+                if there is None:
+                    self._missing.add(folder)
+                    return False
+                if there.is_regular:
                     raise BadInput("a file lies where one of its folders is needed")
                 self._folders.add(folder)
-                if there is None:
-                    return
             at = local.find("/", at + 1)
+        return True
 
     def _compare(self, new: Incoming, there: LocalFile, before: EntryRow | None) -> Incoming:
         """Keep what is proven to be equal; a file is never read twice while size, time and inode stand."""
