@@ -59,8 +59,9 @@ def parse_remote(text: str) -> RemotePath:
     """Read a remote.
 
     ``PROFILE:PROJECT/SUBJECT/EXPERIMENT/scans/ID/RESOURCE`` with ``assessors/ID`` or ``reconstructions/ID`` in the
-    place of ``scans/ID``; ``/in`` or ``/out`` may follow those two. A resource may be written ``resources/RESOURCE`` at any level (the only way at project and
-    subject level), and ``/files/PATH`` after a resource means one file, or a folder with a trailing slash.
+    place of ``scans/ID``; ``/in`` or ``/out`` may follow those two. A resource may be written
+    ``resources/RESOURCE`` at any level (the only way at project and subject level), and ``/files/PATH`` after a
+    resource means one file, or a folder with a trailing slash.
 
     Raises:
         SettingsError: it has another form.
