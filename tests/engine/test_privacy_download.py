@@ -158,7 +158,7 @@ def refuse(target: Target, path: str) -> None:
     raise BadInput(f"cannot use {target.folder}/{path}: permission denied")
 
 
-@pytest.mark.parametrize(("missing", "code"), [("NOPE-4711", 7), (f"{SESSION}/scans/9", 3)])
+@pytest.mark.parametrize(("missing", "code"), [("NOPE-4711", 7), (f"{SESSION}/scans/9", 7)])
 async def test_nothing_private_is_said_about_what_is_not_there(server, seeded, tmp_path, caplog, missing, code):
     heard = Heard(server, tmp_path, caplog, remotes=(f":P/{SUBJECT}/{missing}",))
     assert (await heard.run()).exit_code == code
